@@ -26,6 +26,11 @@ package struct NativeThread: Sendable {
         self.handle = handle
     }
 
+    /// Lets the thread end by itself; it is not joined then.
+    package func detach() {
+        pthread_detach(handle)
+    }
+
     /// Waits until the thread has ended. Called once for each thread.
     package func join() {
         pthread_join(handle, nil)

@@ -1,0 +1,46 @@
+package import BackupNames
+package import Storage
+
+/// A place archives are kept, as the configuration names it.
+package struct Backend: Sendable {
+    package let name: ResourceName
+    package let store: any ObjectStore
+    /// Path components before `<org>/…` in every object key.
+    package let prefix: [String]
+    package let region: String?
+    package let country: String?
+
+    package init(
+        name: ResourceName, store: any ObjectStore, prefix: [String] = [], region: String? = nil, country: String? = nil
+    ) {
+        self.name = name
+        self.store = store
+        self.prefix = prefix
+        self.region = region
+        self.country = country
+    }
+
+    /// `<prefix>/<org>/<vm>/<date>/<disk>.raw.zst.age`.
+    package func archiveKey(of identifier: BackupIdentifier) throws(StorageError) -> ObjectKey {
+        try key(identifier.archiveKey)
+    }
+
+    /// `<prefix>/<org>/<vm>/<date>/<disk>.manifest.age`.
+    package func manifestKey(of identifier: BackupIdentifier) throws(StorageError) -> ObjectKey {
+        try key(identifier.manifestKey)
+    }
+
+    /// The backup whose sidecar lies at this key; nil for any other object.
+    package func identifier(ofManifestKey key: ObjectKey) -> BackupIdentifier? {
+        let start = prefixString
+        guard key.string.hasPrefix(start) else { return nil }
+        return BackupIdentifier(backend: name, manifestKey: String(key.string.dropFirst(start.count)))
+    }
+
+    /// What all our keys start with: empty, or the prefix with a slash.
+    package var prefixString: String { prefix.map { $0 + "/" }.joined() }
+
+    private func key(_ path: String) throws(StorageError) -> ObjectKey {
+        try ObjectKey(prefixString + path)
+    }
+}

@@ -1,0 +1,153 @@
+package import AgeFormat
+package import Archive
+package import BackupNames
+package import Catalog
+internal import Glibc
+package import Logging
+package import OrgKeys
+internal import Storage
+package import Workers
+
+/// The wall clock, replaceable in tests.
+package protocol WallClock: Sendable {
+    var secondsSince1970: Int64 { get }
+}
+
+package struct SystemClock: WallClock {
+    package init() {}
+    package var secondsSince1970: Int64 { Int64(time(nil)) }
+}
+
+/// What an org is configured with, beside its key.
+package struct OrgSettings: Sendable {
+    /// Further keys that every archive of the org is encrypted to.
+    package var recoveryRecipients: [AgeRecipient]
+
+    package init(recoveryRecipients: [AgeRecipient] = []) {
+        self.recoveryRecipients = recoveryRecipients
+    }
+}
+
+/// How the memory budget is shared out. The figures add up to less than the budget, for the process itself, its threads'
+/// stacks, the buffers of libfuse and SQLite need the rest.
+package struct MemoryPlan: Sendable, Hashable {
+    /// All backups under way together.
+    package let pipelineByteCount: Int
+    /// Decoded frames, those being read among them.
+    package let frameCacheByteCount: Int
+    /// Ciphertext between fetch and decode.
+    package let fetchByteCount: Int
+
+    package init(budgetByteCount: Int) {
+        pipelineByteCount = budgetByteCount / 8 * 2
+        frameCacheByteCount = budgetByteCount / 8 * 2
+        fetchByteCount = budgetByteCount / 16
+    }
+}
+
+/// Everything a backup, a restore or a reader needs, put together once for each process.
+///
+/// Owns the worker threads and the memory they work in; `close` ends them. Any thread may use it.
+package final class Engine: Sendable {
+    package static let toolVersion = "holdfast 0.1.0"
+
+    package let catalog: Catalog
+    package let backends: [ResourceName: Backend]
+    package let keys: KeyDirectory
+    package let orgs: [ResourceName: OrgSettings]
+    package let archiveSettings: ArchiveSettings
+    package let memory: MemoryPlan
+    package let clock: any WallClock
+    package let log: Logger
+    /// CPU work.
+    package let workers: WorkerPool
+    /// Reads of backends, which block.
+    package let fetchers: WorkerPool
+    package let decoders = FrameDecoderPool()
+    /// Ciphertext between fetch and decode.
+    package let fetchBuffers: BufferPool
+    /// Memory not yet promised to a backup under way.
+    let pipelineMemory: Monitor<Int>
+
+    package init(
+        catalog: Catalog, backends: [Backend], keys: KeyDirectory, orgs: [ResourceName: OrgSettings] = [:],
+        archiveSettings: ArchiveSettings = ArchiveSettings(), memoryBudgetByteCount: Int = 256 << 20,
+        clock: any WallClock = SystemClock(), log: Logger
+    ) {
+        self.catalog = catalog
+        self.backends = Dictionary(backends.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        self.keys = keys
+        self.orgs = orgs
+        self.archiveSettings = archiveSettings
+        self.clock = clock
+        self.log = log
+        memory = MemoryPlan(budgetByteCount: memoryBudgetByteCount)
+        workers = WorkerPool()
+        // Enough to keep the workers fed while some reads wait for a disk.
+        fetchers = WorkerPool(threadCount: WorkerPool.processorCount + 2)
+        fetchBuffers = BufferPool(capacityByteCount: max(memory.fetchByteCount, 4 * archiveSettings.frameByteCount))
+        pipelineMemory = Monitor(max(memory.pipelineByteCount, PipelineLease.minimum(archiveSettings)))
+    }
+
+    /// Ends the threads, after what is queued. Nothing may be asked of the engine any more.
+    package func close() {
+        fetchers.close()
+        workers.close()
+    }
+
+    package func backend(_ name: ResourceName) throws(EngineError) -> Backend {
+        guard let backend = backends[name] else {
+            throw EngineError(.notFound, "no backend is named \"\(name)\"")
+        }
+        return backend
+    }
+
+    /// The key of an org, translated into our errors.
+    package func key(of org: ResourceName) throws(EngineError) -> OrgKey {
+        do throws(KeyError) {
+            return try keys.key(for: org)
+        } catch {
+            throw EngineError(error, subject: "the key of org \"\(org)\"")
+        }
+    }
+
+    /// The key of an org that can also read.
+    package func readingKey(of org: ResourceName) throws(EngineError) -> OrgKey {
+        let key = try key(of: org)
+        guard key.canRead else {
+            throw EngineError(.noKey, "this host holds a write-only key of org \"\(org)\"; it cannot read backups")
+        }
+        return key
+    }
+}
+
+/// Memory promised to one backup under way; given back when the last reference is gone.
+final class PipelineLease: Sendable {
+    let byteCount: Int
+    private let memory: Monitor<Int>
+
+    /// A window full of partial frames, and two frames in the pipeline with room for their compressed form.
+    static func minimum(_ settings: ArchiveSettings) -> Int {
+        (FrameWindow.frameLimit + 5) * (settings.frameByteCount + (64 << 10))
+    }
+
+    /// Takes half of what is left, so that later ones get their share; nil when not even the minimum is there.
+    init?(from memory: Monitor<Int>, settings: ArchiveSettings) {
+        let minimum = Self.minimum(settings)
+        let enough = 40 * settings.frameByteCount
+        let taken: Int? = memory.withLock { free in
+            guard free >= minimum else { return nil }
+            let share = min(enough, max(minimum, free / 2))
+            free -= share
+            return share
+        }
+        guard let taken else { return nil }
+        byteCount = taken
+        self.memory = memory
+    }
+
+    deinit {
+        let count = byteCount
+        memory.withLock { $0 += count }
+    }
+}

@@ -1,0 +1,125 @@
+package import Archive
+package import BackupNames
+package import Catalog
+internal import CryptoPrimitives
+package import Manifest
+internal import OrgKeys
+internal import SeekableZstd
+package import Storage
+
+/// A backup whose manifest is verified: authentic, and about this very name.
+package struct VerifiedManifest: Sendable {
+    package let manifest: Manifest
+    /// The sealed JSON, as it is shown.
+    package let json: [UInt8]
+}
+
+/// A backup that is opened to be read: the archive's header is the one the manifest pins, so each frame that the reader
+/// gives is as trustworthy as the manifest.
+package final class OpenBackup: Sendable {
+    package let identifier: BackupIdentifier
+    package let manifest: Manifest
+    package let reader: ArchiveReader
+    package let source: StoredObject
+
+    init(manifest: Manifest, reader: ArchiveReader, source: StoredObject) {
+        identifier = manifest.identifier
+        self.manifest = manifest
+        self.reader = reader
+        self.source = source
+    }
+}
+
+extension Engine {
+    /// The manifest of a registered backup, its MAC and its agreement with the catalog's row checked.
+    package func manifest(of record: BackupRecord) throws(EngineError) -> VerifiedManifest {
+        let identifier = record.identifier
+        let key = try key(of: identifier.org)
+        do {
+            let manifest = try Manifest(verifying: record.manifestJSON, sealKey: key.sealKey)
+            guard manifest.identifier == identifier else {
+                throw EngineError(.swapped, "\(identifier): the manifest is that of \(manifest.identifier)")
+            }
+            guard manifest.rawByteCount == record.rawByteCount, manifest.archiveByteCount == record.archiveByteCount,
+                manifest.createdAt == record.createdAt
+            else {
+                throw EngineError(.catalog, "\(identifier): the catalog's row contradicts the manifest", hint: rebuildHint)
+            }
+            return VerifiedManifest(manifest: manifest, json: record.manifestJSON)
+        } catch {
+            throw EngineError(error, subject: "\(identifier)")
+        }
+    }
+
+    /// Opens a registered backup without a request: header and seek table come from the catalog, and must be those that the
+    /// manifest pins.
+    package func open(_ identifier: BackupIdentifier) throws(EngineError) -> OpenBackup {
+        let backend = try backend(identifier.backend)
+        do {
+            guard let record = try catalog.access(identifier) else {
+                throw EngineError(.notFound, "there is no backup \(identifier)")
+            }
+            let manifest = try manifest(of: record).manifest
+            let key = try readingKey(of: identifier.org)
+            guard SHA256Hasher.digest(of: record.archiveHeader).isEqualInConstantTime(to: manifest.headerSHA256) else {
+                throw EngineError(
+                    .catalog, "\(identifier): the archive header in the catalog is not the one the manifest names",
+                    hint: rebuildHint)
+            }
+            guard SHA256Hasher.digest(of: record.seekTable).isEqualInConstantTime(to: manifest.seekTableSHA256) else {
+                throw EngineError(
+                    .catalog, "\(identifier): the seek table in the catalog is not the one the manifest names",
+                    hint: rebuildHint)
+            }
+            let layout = try ArchiveReader.payloadLayout(
+                header: record.archiveHeader, archiveByteCount: record.archiveByteCount)
+            let table = try record.seekTable.withUnsafeBytes {
+                try SeekTable(
+                    parsing: $0, streamByteCount: layout.plaintextByteCount,
+                    maximumDataFrameRawByteCount: ArchiveReader.maximumDataFrameByteCount)
+            }
+            let source = StoredObject(
+                store: backend.store, key: try backend.archiveKey(of: identifier), byteCount: record.archiveByteCount)
+            let access = ArchiveAccess(
+                header: record.archiveHeader, seekTable: table, archiveByteCount: record.archiveByteCount)
+            let reader = try ArchiveReader(source: source, access: access, identities: key.identities)
+            guard reader.rawByteCount == manifest.rawByteCount else {
+                throw EngineError(.catalog, "\(identifier): the seek table and the manifest disagree about the size")
+            }
+            return OpenBackup(manifest: manifest, reader: reader, source: source)
+        } catch {
+            throw EngineError(error, subject: "\(identifier)")
+        }
+    }
+
+    /// Compares what lies at the backend with what is registered, by one small read: size, header and nonce. A swapped,
+    /// replayed or cut archive is named as such.
+    package func checkStoredHeader(of backup: OpenBackup) throws(EngineError) {
+        let identifier = backup.identifier
+        do {
+            let facts = try backup.source.store.head(backup.source.key)
+            let expected = backup.reader.access.header
+            var stored = [UInt8](repeating: 0, count: expected.count)
+            if facts.byteCount >= UInt64(expected.count) {
+                try stored.withUnsafeMutableBytes { try backup.source.read(at: 0, into: $0) }
+                guard stored == expected else {
+                    throw EngineError(
+                        .swapped, "\(identifier): the object at the backend is another archive than the one registered")
+                }
+            }
+            guard facts.byteCount == backup.source.byteCount else {
+                throw EngineError(
+                    .truncated,
+                    "\(identifier): the archive has \(facts.byteCount) bytes, \(backup.source.byteCount) are registered")
+            }
+        } catch {
+            let failure = EngineError(error, subject: "\(identifier)")
+            guard failure.code != .notFound else {
+                throw EngineError(.notFound, "\(identifier): the archive is not at the backend", cause: error)
+            }
+            throw failure
+        }
+    }
+
+    private var rebuildHint: String { "`holdfast catalog rebuild` makes the catalog anew from the backend" }
+}

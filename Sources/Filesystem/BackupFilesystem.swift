@@ -1,0 +1,321 @@
+package import BackupEngine
+internal import BackupNames
+internal import Catalog
+internal import Glibc
+internal import Logging
+internal import Storage
+internal import Synchronization
+internal import Workers
+
+/// The tree as a file system: what each file operation does, without FUSE. Nodes and handles are numbers, errors are
+/// `FileSystemError` (or an error of the engine, which `FileSystemError.init(_:)` takes over). Any thread may call anything;
+/// reads of data, writes and closes in staging may block.
+package final class BackupFilesystem: Sendable {
+    let engine: Engine
+    let tree: BackupTree
+    let staging: StagingArea
+    let nodes = NodeTable()
+    let handles = HandleTable()
+    let readPath: ReadPath
+    private let disks: OpenDisks
+    private let started: Int64
+    let errors = RecentErrors()
+
+    package init(engine: Engine) {
+        self.engine = engine
+        tree = BackupTree(engine: engine)
+        staging = StagingArea(engine: engine)
+        readPath = ReadPath(engine: engine)
+        disks = OpenDisks(engine: engine, readPath: readPath)
+        started = engine.clock.secondsSince1970
+    }
+
+    /// Ends staging: writers get an error, nothing half-done stays. Reads still work.
+    package func close() { staging.close() }
+
+    // MARK: Names
+
+    package func lookUp(_ name: String, in parent: UInt64) throws -> Attributes {
+        let node = try child(name, of: nodes.node(parent))
+        var attributes = try attributes(of: node)
+        attributes.number = nodes.remember(node)
+        return attributes
+    }
+
+    package func forget(_ number: UInt64, lookups: UInt64) { nodes.forget(number, lookups: lookups) }
+
+    package func attributes(_ number: UInt64) throws -> Attributes {
+        var attributes = try attributes(of: nodes.node(number))
+        attributes.number = number
+        return attributes
+    }
+
+    package func readLink(_ number: UInt64) throws -> String {
+        guard case .latest(let vm) = try nodes.node(number) else {
+            throw FileSystemError(.invalid, "not a symbolic link")
+        }
+        guard let newest = try tree.dates(vm).max() else { throw FileSystemError(.notFound, "latest") }
+        return newest.description
+    }
+
+    package func list(_ number: UInt64) throws -> [DirectoryEntry] {
+        let children = try children(of: nodes.node(number))
+        return children.map { DirectoryEntry(name: $0.name, kind: Self.kind(of: $0.node), number: nodes.knownNumber(of: $0.node)) }
+    }
+
+    private func child(_ name: String, of node: Node) throws -> Node {
+        guard name.utf8.count <= 255 else { throw FileSystemError(.nameTooLong, name) }
+        switch node {
+        case .staging, .stagingBackend, .stagingOrg, .stagingVM: return try stagingChild(name, of: node)
+        default: return try tree.child(name, of: node)
+        }
+    }
+
+    private func children(of node: Node) throws -> [(name: String, node: Node)] {
+        switch node {
+        case .root:
+            return tree.backends().map { ($0.description, .backend($0)) } + [("staging", .staging), ("status.json", .status)]
+        case .backend(let backend): return try tree.orgs(backend).map { ($0.description, .org(backend, $0)) }
+        case .org(let backend, let org):
+            return try tree.vms(backend, org).map {
+                ($0.description, .vm(VMPath(backend: backend, org: org, vm: $0)))
+            }
+        case .vm(let vm):
+            let dates = try tree.dates(vm).sorted()
+            return dates.map { ($0.description, .date(vm, $0)) } + (dates.isEmpty ? [] : [("latest", .latest(vm))])
+        case .date(let vm, let date): return try tree.files(vm, date)
+        case .staging, .stagingBackend, .stagingOrg, .stagingVM: return try stagingChildren(of: node)
+        case .status, .latest, .raw, .partition, .archive, .manifest, .sums, .staged, .stagedStatus:
+            throw FileSystemError(.notADirectory, "not a folder")
+        }
+    }
+
+    static func kind(of node: Node) -> FileKind {
+        switch node {
+        case .root, .backend, .org, .vm, .date, .staging, .stagingBackend, .stagingOrg, .stagingVM: .directory
+        case .latest: .symbolicLink
+        case .status, .raw, .partition, .archive, .manifest, .sums, .staged, .stagedStatus: .regular
+        }
+    }
+
+    // MARK: Attributes
+
+    /// How long the kernel may believe what can change at any time, and what hardly ever does (a backup that is withdrawn or
+    /// pruned). Seconds.
+    private static let briefly = 1.0
+    private static let longer = 10.0
+
+    func attributes(of node: Node) throws -> Attributes {
+        switch node {
+        case .root, .backend, .staging, .stagingBackend:
+            return Attributes(.directory, permissions: node == .staging ? 0o755 : 0o755, modified: started, validSeconds: Self.longer)
+        case .org(let backend, let org):
+            guard try tree.orgs(backend).contains(org) else { throw FileSystemError(.notFound, "\(org)") }
+            return Attributes(.directory, permissions: 0o555, modified: started, validSeconds: Self.briefly)
+        case .vm(let vm):
+            guard let newest = try tree.dates(vm).max() else { throw FileSystemError(.notFound, "\(vm.vm)") }
+            return Attributes(
+                .directory, permissions: 0o555, modified: newest.secondsSince1970, validSeconds: Self.briefly)
+        case .stagingOrg, .stagingVM:
+            return Attributes(.directory, permissions: 0o755, modified: started, validSeconds: Self.briefly)
+        case .date(let vm, let date):
+            guard try !tree.backups(vm, date).isEmpty else { throw FileSystemError(.notFound, "\(date)") }
+            return Attributes(
+                .directory, permissions: 0o555, modified: date.secondsSince1970, validSeconds: Self.briefly)
+        case .latest(let vm):
+            guard let newest = try tree.dates(vm).max() else { throw FileSystemError(.notFound, "latest") }
+            return Attributes(
+                .symbolicLink, permissions: 0o777, byteCount: UInt64(newest.description.utf8.count),
+                modified: newest.secondsSince1970, validSeconds: 0)
+        case .raw(let identifier):
+            let backup = try tree.summary(identifier)
+            return Attributes(
+                .regular, permissions: 0o444, byteCount: backup.rawByteCount, dataByteCount: backup.dataByteCount,
+                modified: backup.createdAt, validSeconds: Self.longer)
+        case .partition(let identifier, let number):
+            let backup = try tree.summary(identifier)
+            let partition = try tree.partition(identifier, number)
+            return Attributes(
+                .regular, permissions: 0o444, byteCount: partition.byteCount,
+                dataByteCount: min(partition.byteCount, backup.dataByteCount), modified: backup.createdAt,
+                validSeconds: Self.longer)
+        case .archive(let identifier):
+            let backup = try tree.summary(identifier)
+            return Attributes(
+                .regular, permissions: 0o444, byteCount: backup.archiveByteCount, modified: backup.createdAt,
+                validSeconds: Self.longer)
+        case .manifest(let identifier):
+            let manifest = try tree.manifests.manifest(identifier)
+            return Attributes(
+                .regular, permissions: 0o444, byteCount: UInt64(manifest.json.count),
+                modified: manifest.manifest.createdAt, validSeconds: Self.longer)
+        case .sums(let vm, let date):
+            return Attributes(
+                .regular, permissions: 0o444, byteCount: UInt64(try tree.sums(vm, date).count),
+                modified: date.secondsSince1970, validSeconds: Self.briefly)
+        case .status:
+            return Attributes(
+                .regular, permissions: 0o444, byteCount: UInt64(try statusJSON().count),
+                modified: engine.clock.secondsSince1970, validSeconds: 0)
+        case .staged(let name): return try stagedAttributes(name)
+        case .stagedStatus(let name):
+            guard let file = staging.file(name) else { throw FileSystemError(.notFound, name.fileName + ".status") }
+            return Attributes(
+                .regular, permissions: 0o444, byteCount: UInt64(file.statusText.utf8.count),
+                modified: file.snapshot.modified, validSeconds: 0)
+        }
+    }
+
+    // MARK: Reading
+
+    /// Opens a file. Everything but staging is read-only (EROFS).
+    package func open(_ number: UInt64, _ intent: OpenIntent) throws -> UInt64 {
+        let node = try nodes.node(number)
+        if case .staged(let name) = node { return try openStaged(name, intent) }
+        guard !intent.forWriting, !intent.truncates else {
+            throw FileSystemError(.readOnly, "only staging can be written to")
+        }
+        return handles.add(try content(of: node))
+    }
+
+    private func content(of node: Node) throws -> HandleTable.Content {
+        switch node {
+        case .raw(let identifier):
+            let disk = try disk(identifier)
+            return .disk(makeView(disk, 0..<disk.rawByteCount))
+        case .partition(let identifier, let number):
+            let partition = try tree.partition(identifier, number)
+            return .disk(
+                makeView(try disk(identifier), partition.rawOffset..<partition.rawOffset + partition.byteCount))
+        case .archive(let identifier):
+            let disk = try disk(identifier)
+            return .archive(disk.backup.source, identifier)
+        case .manifest(let identifier): return .bytes(try tree.manifests.manifest(identifier).json)
+        case .sums(let vm, let date): return .bytes(try tree.sums(vm, date))
+        case .status: return .bytes(try statusJSON())
+        case .stagedStatus(let name):
+            guard let file = staging.file(name) else { throw FileSystemError(.notFound, name.fileName + ".status") }
+            return .bytes(Array(file.statusText.utf8))
+        case .staged: preconditionFailure("internal error: staged files are opened elsewhere")
+        case .root, .backend, .org, .vm, .latest, .date, .staging, .stagingBackend, .stagingOrg, .stagingVM:
+            throw FileSystemError(.isADirectory, "a folder")
+        }
+    }
+
+    func disk(_ identifier: BackupIdentifier) throws -> OpenDisk { try disks.disk(identifier) }
+
+    func makeView(_ disk: OpenDisk, _ range: Range<UInt64>) -> DiskView {
+        DiskView(
+            disk: disk, range: range,
+            windowLimit: readPath.windowLimit(frameByteCount: Int(disk.table.maximumDataFrameRawByteCount)))
+    }
+
+    /// Reads up to `count` bytes; fewer only at the end of the file.
+    package func read(_ handle: UInt64, at offset: UInt64, count: Int) throws -> [ReadSlice] {
+        switch try handles.content(handle) {
+        case .disk(let view):
+            return try noting { try view.read(at: offset, count: count) }
+        case .archive(let source, let identifier):
+            guard offset < source.byteCount else { return [] }
+            let count = Int(min(UInt64(count), source.byteCount - offset))
+            guard let buffer = engine.fetchBuffers.waitForReturn(byteCount: count, milliseconds: ReadPath.patienceMilliseconds)
+            else { throw FileSystemError(.noMemory, "the memory budget has no room to read") }
+            do {
+                try source.read(at: offset, into: UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[0..<count]))
+            } catch {
+                engine.log.error("\(identifier): the archive cannot be read at \(offset): \(error)")
+                throw noted(FileSystemError(reading: error, identifier))
+            }
+            return [ReadSlice(buffer, 0..<count)]
+        case .bytes(let bytes):
+            guard offset < UInt64(bytes.count) else { return [] }
+            let start = Int(offset)
+            let part = bytes[start..<min(bytes.count, start + count)]
+            guard let buffer = engine.fetchBuffers.waitForReturn(byteCount: part.count, milliseconds: ReadPath.patienceMilliseconds)
+            else { throw FileSystemError(.noMemory, "the memory budget has no room to read") }
+            part.withUnsafeBytes { buffer.bytes.copyMemory(from: $0) }
+            return [ReadSlice(buffer, 0..<part.count)]
+        case .staged(let file, _):
+            return try readStaged(file, at: offset, count: count)
+        }
+    }
+
+    /// `lseek` with SEEK_DATA or SEEK_HOLE; ENXIO at and behind the end.
+    package func seek(_ handle: UInt64, _ target: SeekTarget, from offset: UInt64) throws -> UInt64 {
+        let end: UInt64
+        switch try handles.content(handle) {
+        case .disk(let view): return try view.seek(target, from: offset)
+        case .archive(let source, _): end = source.byteCount
+        case .bytes(let bytes): end = UInt64(bytes.count)
+        case .staged(let file, _):
+            if case .committed(let identifier) = file.snapshot.state {
+                let disk = try disk(identifier)
+                return try makeView(disk, 0..<disk.rawByteCount).seek(target, from: offset)
+            }
+            end = file.snapshot.declaredByteCount ?? file.snapshot.receivedByteCount
+        }
+        guard offset < end else { throw FileSystemError(.noSuchOffset, "behind the end") }
+        return target == .data ? offset : end
+    }
+
+    package func release(_ handle: UInt64) {
+        guard let content = handles.remove(handle) else { return }
+        if case .staged(let file, _) = content { file.release(handle: handle) }
+    }
+
+    // MARK: Attributes beside
+
+    package func extendedAttributes(_ number: UInt64) throws -> [(name: String, value: String)] {
+        switch try nodes.node(number) {
+        case .raw(let identifier), .partition(let identifier, _), .archive(let identifier), .manifest(let identifier):
+            return try tree.extendedAttributes(identifier)
+        case .staged(let name):
+            guard case .committed(let identifier)? = staging.file(name)?.snapshot.state else { return [] }
+            return try tree.extendedAttributes(identifier)
+        case .root, .status, .backend, .org, .vm, .latest, .date, .sums, .staging, .stagingBackend, .stagingOrg, .stagingVM,
+            .stagedStatus:
+            return []
+        }
+    }
+
+    /// The space of the backend that a node belongs to; of all backends together at the top.
+    package func space(_ number: UInt64) throws -> SpaceFigures {
+        let node = try nodes.node(number)
+        var figures = SpaceFigures(totalByteCount: 0, availableByteCount: 0, fileCount: 0)
+        for backend in engine.backends.values {
+            if let own = node.backendName, own != backend.name { continue }
+            // One that cannot be asked now has no room for anybody.
+            guard let space = try? backend.store.space() else { continue }
+            figures.totalByteCount += space.totalByteCount
+            figures.availableByteCount += space.availableByteCount
+        }
+        return figures
+    }
+
+    func noting<Result>(_ body: () throws -> Result) throws -> Result {
+        do {
+            return try body()
+        } catch {
+            throw noted(error)
+        }
+    }
+
+    func noted(_ error: any Error) -> any Error {
+        errors.note("\(error)", at: engine.clock.secondsSince1970)
+        return error
+    }
+}
+
+extension Node {
+    /// The backend that a node belongs to; nil at the top.
+    var backendName: ResourceName? {
+        switch self {
+        case .root, .status, .staging: nil
+        case .backend(let name), .org(let name, _), .stagingBackend(let name), .stagingOrg(let name, _): name
+        case .vm(let vm), .latest(let vm), .date(let vm, _), .sums(let vm, _), .stagingVM(let vm): vm.backend
+        case .raw(let identifier), .partition(let identifier, _), .archive(let identifier), .manifest(let identifier):
+            identifier.backend
+        case .staged(let name), .stagedStatus(let name): name.folder.backend
+        }
+    }
+}

@@ -1,0 +1,352 @@
+internal import BackupEngine
+package import BackupNames
+internal import Catalog
+internal import Glibc
+internal import Logging
+internal import Synchronization
+internal import Workers
+
+/// One name in staging and the backup behind it. The eight rules of staging live here; Semantics.md quotes them.
+///
+/// | state | what a write does | what the closing of the writing handle does |
+/// |---|---|---|
+/// | empty | starts a backup, its handle becomes the writer | nothing: no backup (rule 2) |
+/// | streaming | goes on, for the writer; EBUSY for others | commits, or aborts (rules 1, 3, 4, 5) |
+/// | held | (dot names) withdraws and fails | nothing |
+/// | committed | by the writer: withdraws and fails (rule 7); by another handle: starts anew | nothing |
+/// | failed | by the writer: fails again; by another handle: starts anew | fails again |
+///
+/// `work` serialises what may block: writes, commits, aborts. `facts` is what everybody may look at without waiting.
+/// Order of locks: `work` before `facts`; the staging area's own lock is never held while either is taken.
+final class StagedFile: Sendable {
+    enum State: Sendable, Equatable {
+        case empty
+        case streaming
+        case committing
+        case held
+        case committed(BackupIdentifier)
+        case failed(String)
+    }
+
+    struct Facts: Sendable {
+        var state = State.empty
+        var name: StagedName
+        var declaredByteCount: UInt64?
+        var receivedByteCount: UInt64 = 0
+        var identifier: BackupIdentifier?
+        var modified: Int64
+        var isRemoved = false
+        /// Set while a session runs: to wake a blocked writer, and to tell progress.
+        var session: BackupSession?
+    }
+
+    /// What the holder of the work lock works with.
+    private struct Work: @unchecked Sendable {
+        // Safe because: only reached under the work lock.
+        var session: BackupSession?
+        var window: FrameWindow?
+        /// The handle that writes; nil before the first write.
+        var writer: UInt64?
+    }
+
+    private let engine: Engine
+    private let facts: Mutex<Facts>
+    private let work = Mutex(Work())
+
+    init(name: StagedName, engine: Engine) {
+        self.engine = engine
+        facts = Mutex(Facts(name: name, modified: engine.clock.secondsSince1970))
+    }
+
+    var snapshot: Facts { facts.withLock { $0 } }
+
+    // MARK: Writing
+
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, handle: UInt64) throws {
+        guard offset <= UInt64(Int64.max) - UInt64(bytes.count) else {
+            throw FileSystemError(.tooLarge, "a file cannot be that large")
+        }
+        guard !bytes.isEmpty else { return }
+        try work.withLock { work in
+            try prepare(&work, handle: handle)
+            guard let session = work.session else { preconditionFailure("internal error: streaming without a session") }
+            do {
+                try work.window?.write(bytes, at: offset, to: session)
+            } catch {
+                throw fail(&work, writeFailure(error, offset))
+            }
+            let highWater = work.window?.highWater ?? 0
+            facts.withLock { facts in
+                facts.receivedByteCount = highWater
+                facts.modified = engine.clock.secondsSince1970
+            }
+        }
+    }
+
+    /// Brings the file into the state streaming for this handle, or throws why not.
+    private func prepare(_ work: inout Work, handle: UInt64) throws {
+        let now = snapshot
+        guard !now.isRemoved else { throw FileSystemError(.inputOutput, "the staged file was removed") }
+        switch now.state {
+        case .empty:
+            try start(&work, handle, now)
+        case .streaming:
+            guard work.writer == handle else {
+                throw FileSystemError(.busy, "another writer streams \(now.name.fileName)")
+            }
+        case .committing:
+            throw FileSystemError(.busy, "\(now.name.fileName) is being committed")
+        case .held, .committed:
+            if work.writer == handle {
+                // Rule 7: what was committed is not what the writer meant.
+                let session = work.session
+                work.session = nil
+                if now.state == .held { session?.abort() } else { try session?.withdraw() }
+                throw fail(&work, EngineError(.incompleteImage, "written to after the commit; the backup is withdrawn"))
+            }
+            guard now.state != .held else {
+                throw FileSystemError(.busy, "\(now.name.fileName) waits to be renamed")
+            }
+            try start(&work, handle, now)
+        case .failed(let reason):
+            if work.writer == handle { throw FileSystemError(.inputOutput, reason) }
+            try start(&work, handle, now)
+        }
+    }
+
+    private func start(_ work: inout Work, _ handle: UInt64, _ now: Facts) throws {
+        let session: BackupSession
+        do throws(EngineError) {
+            session = try BackupSession(
+                engine: engine, backend: engine.backend(now.name.folder.backend), disk: now.name.diskName,
+                consistency: "none")
+        } catch {
+            throw fail(&work, error, handle: handle)
+        }
+        work.session = session
+        work.window = FrameWindow(frameByteCount: session.frameByteCount)
+        work.writer = handle
+        facts.withLock { facts in
+            facts.state = .streaming
+            facts.receivedByteCount = 0
+            facts.identifier = nil
+            facts.session = session
+        }
+        engine.log.info("staging \(session.identifier): started")
+    }
+
+    private func writeFailure(_ error: any Error, _ offset: UInt64) -> EngineError {
+        if case FrameWindow.Failure.behind(let streamOffset)? = error as? FrameWindow.Failure {
+            return EngineError(
+                .incompleteImage,
+                "a write at \(offset) comes too late: the image is streamed in order and stands at \(streamOffset)")
+        }
+        return EngineError(error, subject: "staging \(snapshot.name.fileName)")
+    }
+
+    // MARK: Sizes
+
+    /// `truncate`: before anything is written it declares the size; while streaming it may set the end behind what came.
+    func setByteCount(_ byteCount: UInt64, handle: UInt64?) throws {
+        try work.withLock { work in
+            let now = snapshot
+            switch now.state {
+            case .streaming:
+                guard byteCount >= now.receivedByteCount else {
+                    throw fail(
+                        &work, EngineError(.incompleteImage, "truncated to \(byteCount) bytes while being streamed"))
+                }
+                // Zeros up to there; they count as having come.
+                facts.withLock { $0.receivedByteCount = byteCount }
+            case .committing:
+                throw FileSystemError(.busy, "\(now.name.fileName) is being committed")
+            case .held:
+                guard byteCount == now.receivedByteCount else {
+                    throw FileSystemError(.busy, "\(now.name.fileName) waits to be renamed")
+                }
+            case .committed where byteCount == now.receivedByteCount:
+                return
+            case .committed where handle != nil && work.writer == handle:
+                try work.session?.withdraw()
+                throw fail(&work, EngineError(.incompleteImage, "truncated after the commit; the backup is withdrawn"))
+            case .empty, .committed, .failed:
+                reset(&work, declaredByteCount: byteCount)
+            }
+        }
+    }
+
+    /// `open` with O_TRUNC: a new image is about to come. The backup made under this name before stays.
+    func truncateForNewImage() throws {
+        try work.withLock { work in
+            switch snapshot.state {
+            case .streaming, .committing, .held:
+                throw FileSystemError(.busy, "another writer streams \(snapshot.name.fileName)")
+            case .empty, .committed, .failed:
+                reset(&work, declaredByteCount: 0)
+            }
+        }
+    }
+
+    private func reset(_ work: inout Work, declaredByteCount: UInt64) {
+        work = Work()
+        facts.withLock { facts in
+            facts.state = .empty
+            facts.declaredByteCount = declaredByteCount > 0 ? declaredByteCount : nil
+            facts.receivedByteCount = 0
+            facts.identifier = nil
+            facts.session = nil
+            facts.modified = engine.clock.secondsSince1970
+        }
+    }
+
+    /// A handle that may write must not find a stream of somebody else.
+    func checkWritable() throws {
+        let now = snapshot
+        if now.state == .streaming || now.state == .committing || now.state == .held {
+            throw FileSystemError(.busy, "another writer streams \(now.name.fileName)")
+        }
+    }
+
+    // MARK: Ending
+
+    /// `close`: commits what this handle streamed, and returns when it is registered (rule 1).
+    func flush(handle: UInt64, process: Int32) throws {
+        try work.withLock { work in
+            guard work.writer == handle else { return }
+            let now = snapshot
+            switch now.state {
+            case .empty, .held, .committed, .committing:
+                return
+            case .failed(let reason):
+                throw FileSystemError(.inputOutput, reason)
+            case .streaming:
+                if let death = Self.death(of: process) {
+                    throw fail(&work, EngineError(.cancelled, "the writer (process \(process)) \(death)"))
+                }
+                try commit(&work, now)
+            }
+        }
+    }
+
+    private func commit(_ work: inout Work, _ now: Facts) throws {
+        guard let session = work.session else { preconditionFailure("internal error: streaming without a session") }
+        facts.withLock { $0.state = .committing }
+        do {
+            let end = max(now.receivedByteCount, work.window?.highWater ?? 0)
+            try work.window?.finish(rawByteCount: end, to: session)
+            work.window = nil
+            try session.finishUpload(declaredByteCount: now.declaredByteCount)
+            if !now.name.isHidden { try session.register() }
+        } catch {
+            // Whatever the reason: close answers EIO, and the status file says why.
+            let failure = fail(&work, EngineError(error, subject: "staging \(now.name.fileName)"))
+            throw FileSystemError(.inputOutput, failure.detail)
+        }
+        facts.withLock { facts in
+            facts.state = now.name.isHidden ? .held : .committed(session.identifier)
+            facts.identifier = session.identifier
+            facts.session = nil
+        }
+    }
+
+    /// Rule 3. What proc says of a writer that is going: nil for an ordinary close, and where nothing can be known.
+    private static func death(of process: Int32) -> String? {
+        guard process > 0, let stat = ProcessStat.read(process: process), stat.isExiting, stat.exitCode != 0 else {
+            return nil
+        }
+        let signal = stat.exitCode & 0x7f
+        return signal != 0 ? "was ended by signal \(signal)" : "exited with status \(stat.exitCode >> 8)"
+    }
+
+    /// `fsync`: what was sent so far is at the backend, or this says why not.
+    func synchronize(handle: UInt64) throws {
+        try work.withLock { work in
+            if case .failed(let reason) = snapshot.state, work.writer == handle {
+                throw FileSystemError(.inputOutput, reason)
+            }
+            guard work.writer == handle, snapshot.state == .streaming, let session = work.session else { return }
+            do {
+                try session.writer.flush()
+            } catch {
+                throw fail(&work, EngineError(error, subject: "staging \(snapshot.name.fileName)"))
+            }
+        }
+    }
+
+    /// The last reference of a handle is gone. Its flush came before and committed; what still streams was never closed.
+    func release(handle: UInt64) {
+        work.withLock { work in
+            guard work.writer == handle else { return }
+            if snapshot.state == .streaming {
+                _ = fail(&work, EngineError(.cancelled, "the file was released without being closed"))
+            }
+            work.writer = nil
+            if case .committed = snapshot.state { work.session = nil }
+        }
+    }
+
+    /// `unlink`, or the end of the daemon: aborts what streams or is held and leaves nothing behind (rule 8).
+    func remove(reason: String) {
+        let session = facts.withLock { facts in
+            facts.isRemoved = true
+            return facts.session
+        }
+        // Wakes a writer that waits in the pipeline; then the work lock comes free.
+        session?.cancelWriter()
+        work.withLock { work in
+            switch snapshot.state {
+            case .streaming, .held: _ = fail(&work, EngineError(.cancelled, reason))
+            case .empty, .committing, .committed, .failed: break
+            }
+        }
+    }
+
+    /// `mv` of a held image to its final name: registers it (rule 6).
+    func rename(to name: StagedName) throws {
+        try work.withLock { work in
+            let now = snapshot
+            switch now.state {
+            case .streaming, .committing:
+                throw FileSystemError(.busy, "\(now.name.fileName) is still being written")
+            case .held where !name.isHidden:
+                guard let session = work.session, session.identifier.disk == name.disk else {
+                    throw FileSystemError(
+                        .invalid, "\(now.name.fileName) is an image of disk \"\(now.name.disk)\", not of \"\(name.disk)\"")
+                }
+                do {
+                    try session.register()
+                } catch {
+                    throw fail(&work, error)
+                }
+                work.session = nil
+                work.writer = nil
+                facts.withLock { $0.state = .committed(session.identifier) }
+            case .committed:
+                throw FileSystemError(.notPermitted, "\(now.name.fileName) is registered already")
+            case .empty, .held, .failed:
+                guard name.disk == now.name.disk else {
+                    throw FileSystemError(.invalid, "another disk's name")
+                }
+            }
+            facts.withLock { $0.name = name }
+        }
+    }
+
+    /// Ends a session that is still open and notes why. Returns what the caller throws.
+    private func fail(_ work: inout Work, _ error: EngineError, handle: UInt64? = nil) -> FileSystemError {
+        work.session?.abort()
+        work.session = nil
+        work.window = nil
+        if let handle { work.writer = handle }
+        let reason = error.detail + (error.hint.map { " (\($0))" } ?? "")
+        facts.withLock { facts in
+            facts.state = .failed(reason)
+            facts.session = nil
+        }
+        engine.log.error("staging \(snapshot.name.folder.org)/\(snapshot.name.folder.vm)/\(snapshot.name.fileName): \(reason)")
+        let mapped = FileSystemError(error)
+        // What is wrong with the image itself is an I/O error of the write or close that shows it.
+        return mapped.code == .notAuthentic || mapped.code == .notFound
+            ? FileSystemError(.inputOutput, reason) : FileSystemError(mapped.code, reason)
+    }
+}

@@ -1,0 +1,90 @@
+internal import BackupEngine
+internal import BackupNames
+internal import Catalog
+internal import Foundation
+
+/// `status.json`: every disk with its last backup and RPO, what is being uploaded, and the last errors.
+extension BackupFilesystem {
+    private struct Report: Encodable {
+        let format = 1
+        let tool: String
+        let time: String
+        let resources: [Resource]
+        let uploads: [Upload]
+        let errors: [Problem]
+    }
+
+    private struct Resource: Encodable {
+        let org: String
+        let vm: String
+        let disk: String
+        let backend: String
+        let last_backup: String
+        /// The age of the newest backup, in seconds.
+        let rpo_seconds: Int64
+        let backups: Int
+        let raw_size: UInt64
+        let archive_size: UInt64
+    }
+
+    private struct Upload: Encodable {
+        let staged: String
+        let state: String
+        let received_bytes: UInt64
+        let uploaded_bytes: UInt64
+        let error: String?
+    }
+
+    private struct Problem: Encodable {
+        let time: String
+        let error: String
+    }
+
+    private struct DiskKey: Hashable {
+        let backend: ResourceName
+        let disk: DiskName
+    }
+
+    func statusJSON() throws -> [UInt8] {
+        let now = engine.clock.secondsSince1970
+        let groups = Dictionary(grouping: try engine.catalog.allBackups()) {
+            DiskKey(
+                backend: $0.identifier.backend,
+                disk: DiskName(org: $0.identifier.org, vm: $0.identifier.vm, disk: $0.identifier.disk))
+        }
+        let resources = groups.values.compactMap { backups -> Resource? in
+            guard let last = backups.max(by: { $0.createdAt < $1.createdAt }) else { return nil }
+            let identifier = last.identifier
+            return Resource(
+                org: identifier.org.description, vm: identifier.vm.description, disk: identifier.disk.description,
+                backend: identifier.backend.description, last_backup: identifier.date.description,
+                rpo_seconds: max(0, now - last.createdAt), backups: backups.count, raw_size: last.rawByteCount,
+                archive_size: last.archiveByteCount)
+        }.sorted { ($0.org, $0.vm, $0.disk, $0.backend) < ($1.org, $1.vm, $1.disk, $1.backend) }
+        let uploads = staging.all.compactMap { file -> Upload? in
+            let facts = file.snapshot
+            let (state, error): (String, String?)
+            switch facts.state {
+            case .streaming: (state, error) = ("streaming", nil)
+            case .committing: (state, error) = ("committing", nil)
+            case .held: (state, error) = ("held", nil)
+            case .failed(let reason): (state, error) = ("failed", reason)
+            case .empty, .committed: return nil
+            }
+            let folder = facts.name.folder
+            return Upload(
+                staged: "\(folder.backend)/\(folder.org)/\(folder.vm)/\(facts.name.fileName)", state: state,
+                received_bytes: facts.receivedByteCount,
+                uploaded_bytes: facts.session?.writer.progress.archiveByteCount ?? 0, error: error)
+        }.sorted { $0.staged < $1.staged }
+        let problems = errors.all.map {
+            Problem(time: BackupDate(secondsSince1970: $0.secondsSince1970).description, error: $0.text)
+        }
+        let report = Report(
+            tool: Engine.toolVersion, time: BackupDate(secondsSince1970: now).description, resources: resources,
+            uploads: uploads, errors: problems)
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        return Array(try encoder.encode(report)) + [UInt8(ascii: "\n")]
+    }
+}

@@ -1,0 +1,38 @@
+internal import ArgumentParser
+internal import BackupEngine
+internal import Glibc
+
+@main
+struct HoldfastCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "holdfast",
+        abstract: "Backups of whole disks as plain files: encrypted, compressed, readable at random.",
+        discussion: """
+            A backup is named [BACKEND:]ORG/VM/DATE[/DISK]. DATE may be `latest`; DISK is `disk` unless said otherwise.
+
+            Exit codes: 0 success; 1 any other failure; 3 no such backup; 4 key missing, wrong or unsafe; 5 damaged, cut, \
+            swapped or not authentic; 6 backend unreachable, full or refusing; 7 source or image not usable; 8 target not \
+            usable; 9 catalog; 10 configuration; 11 mount; 12 busy, or the name is taken; 64 wrong usage.
+            """,
+        version: Engine.toolVersion,
+        subcommands: [
+            MountCommand.self, BackupCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self,
+            VerifyCommand.self, KeysCommand.self, CatalogCommand.self, ArchiveCommand.self,
+        ])
+
+    /// Parses, runs, and turns an error into its lines on standard error and its exit code.
+    static func main() {
+        // A reader that goes away (`holdfast list | head`) is an error of the write, not a signal.
+        signal(SIGPIPE, SIG_IGN)
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+        } catch {
+            ErrorReport(error).map { report in
+                report.print()
+                Glibc.exit(report.exitCode)
+            }
+            exit(withError: error)
+        }
+    }
+}
