@@ -1,0 +1,19 @@
+import Glibc
+
+/// The functions of glibc that its headers declare only under `_GNU_SOURCE`, which Swift's Glibc module is built
+/// without.
+///
+/// They are looked up by name once. All are in glibc 2.28 (2018), older than any Swift toolchain; were one missing, its
+/// caller gets `ENOSYS`, which the callers handle like a file system that lacks the operation.
+enum GNUFunctions {
+    typealias RenameAt2 = @convention(c) (Int32, UnsafePointer<CChar>, Int32, UnsafePointer<CChar>, UInt32) -> Int32
+    typealias Fallocate = @convention(c) (Int32, Int32, off_t, off_t) -> Int32
+    typealias SyncFileRange = @convention(c) (Int32, off_t, off_t, UInt32) -> Int32
+
+    /// renameat2(2)
+    static let renameat2 = dlsym(nil, "renameat2").map { unsafeBitCast($0, to: RenameAt2.self) }
+    /// fallocate(2)
+    static let fallocate = dlsym(nil, "fallocate").map { unsafeBitCast($0, to: Fallocate.self) }
+    /// sync_file_range(2)
+    static let syncFileRange = dlsym(nil, "sync_file_range").map { unsafeBitCast($0, to: SyncFileRange.self) }
+}
