@@ -62,10 +62,11 @@ build_release() {
         return
     fi
     find_swift
+    # The Swift libraries are linked in, so that the program runs where no toolchain is.
+    local build=(swift build --package-path "$REPOSITORY" -c release --product holdfast --static-swift-stdlib)
     # The build writes on stdout; a script's stdout is its result.
-    swift build --package-path "$REPOSITORY" -c release --product holdfast </dev/null >&2 ||
-        fail "the release build failed"
-    HOLDFAST=$(swift build --package-path "$REPOSITORY" -c release --show-bin-path </dev/null)/holdfast
+    "${build[@]}" </dev/null >&2 || fail "the release build failed"
+    HOLDFAST=$("${build[@]}" --show-bin-path </dev/null)/holdfast
     [[ -x $HOLDFAST ]] || fail "the build left no program at $HOLDFAST"
 }
 
