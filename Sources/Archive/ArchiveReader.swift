@@ -159,7 +159,7 @@ extension ArchiveReader {
         _ bytes: [UInt8], archiveByteCount: UInt64, _ identities: [AgeIdentity]
     ) throws(ArchiveError) -> Opened {
         do throws(AgeError) {
-            guard let header = try bytes.withUnsafeBytes({ (buffer) throws(AgeError) in try AgeHeader.parse(prefix: buffer) }),
+            guard let header = try AgeHeader.parse(bytes),
                 bytes.count == header.byteCount + PayloadLayout.nonceByteCount
             else { throw AgeError(.header, "the header is cut short") }
             let fileKey = try header.fileKey(identities: identities)
@@ -180,7 +180,7 @@ extension ArchiveReader {
             let count = Int(min(source.byteCount, UInt64(limit)))
             let bytes = try readBytes(source, at: 0, count: count)
             do throws(AgeError) {
-                let header = try bytes.withUnsafeBytes { (buffer) throws(AgeError) in try AgeHeader.parse(prefix: buffer) }
+                let header = try AgeHeader.parse(bytes)
                 if let header {
                     let end = header.byteCount + PayloadLayout.nonceByteCount
                     if end <= bytes.count { return Array(bytes[0..<end]) }
