@@ -47,7 +47,7 @@ find_swift() {
         fail "no Swift toolchain found (swift is not in PATH)" \
             "install Swift 6.2 or later: https://www.swift.org/install/linux/"
     local version
-    version=$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9]*\.[0-9]*\).*/\1/p' | head -n 1)
+    version=$(swift --version 2>/dev/null | sed -n '/Swift version/{s/.*Swift version \([0-9]*\.[0-9]*\).*/\1/p;q}')
     printf '6.2\n%s\n' "$version" | sort -C -V ||
         fail "Swift ${version:-of unknown version} is too old, 6.2 or later is needed" \
             "install it: https://www.swift.org/install/linux/"
