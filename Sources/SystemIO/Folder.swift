@@ -60,19 +60,6 @@ package enum Folder {
         return FileFacts(status).kind
     }
 
-    /// Makes the folder's names durable: what was created, renamed or removed in it before the call.
-    ///
-    /// File systems that know no fsync of a folder (`EINVAL`) keep names durable by themselves or not at all: that is
-    /// no error.
-    package static func synchronize(_ path: String) throws(Errno) {
-        let folder = try OwnedFile(opening: path, for: .read, options: .directory)
-        do {
-            try folder.synchronize()
-        } catch {
-            if error != .invalidArgument { throw error }
-        }
-    }
-
     /// Makes one folder. Returns false if there is one by that name; anything else by that name is `.exists`.
     @discardableResult
     package static func make(_ path: String, mode: UInt32) throws(Errno) -> Bool {
@@ -84,21 +71,6 @@ package enum Folder {
             guard try FileFacts.of(path).kind == .directory else { throw Errno.exists }
             return false
         }
-    }
-
-    /// Makes the folder and all that are missing above it, and makes each new name durable.
-    ///
-    /// `mode` is that of every new folder, with the process's umask applied. Folders that exist are left as they are.
-    package static func makeAll(_ path: String, mode: UInt32) throws(Errno) {
-        let parent = parentPath(of: path)
-        do {
-            guard try make(path, mode: mode) else { return }
-        } catch {
-            guard error == .noEntry, parent != path else { throw error }
-            try makeAll(parent, mode: mode)
-            try make(path, mode: mode)
-        }
-        try synchronize(parent)
     }
 
     /// Removes an empty folder. The corresponding C function is `rmdir`.
