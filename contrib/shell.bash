@@ -16,7 +16,7 @@ fail() {
 }
 
 # A command that fails without a word of its own must not end a script silently.
-trap 'printf "error: %s stopped at line %s: %s\n" "${0##*/}" "$LINENO" "$BASH_COMMAND" >&2' ERR
+trap 'trap - ERR; [[ $BASH_SUBSHELL -gt 0 ]] || say "error: ${0##*/} stopped at line $LINENO: $BASH_COMMAND"' ERR
 set -o errtrace
 
 # Runs a command with root rights: as it is when we have them, else through sudo.

@@ -1,0 +1,108 @@
+# Completion of holdfast for bash. Backup names come from `holdfast list`, orgs from `holdfast keys list`.
+
+_holdfast_backups() {
+    holdfast "$@" list --json 2>/dev/null | sed -n 's/.*"backup" *: *"\([^"]*\)".*/\1/p' | sed 's|\\/|/|g'
+}
+
+_holdfast_orgs() {
+    holdfast "$@" keys list --json 2>/dev/null | sed -n 's/.*"org" *: *"\([^"]*\)".*/\1/p'
+}
+
+_holdfast() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+    local verbs="mount backup restore list show verify keys catalog archive help"
+    local verb='' sub='' word index positional=0 config=()
+    COMPREPLY=()
+
+    # The words before the one completed: the verb, its own verb, and how many plain arguments there are.
+    for ((index = 1; index < COMP_CWORD; index++)); do
+        word=${COMP_WORDS[index]}
+        case $word in
+        --config)
+            config=(--config "${COMP_WORDS[index + 1]}")
+            index=$((index + 1))
+            ;;
+        --org | --vm | --disk | --backend | -o | --output | -i | --identity) index=$((index + 1)) ;;
+        -?*) ;;
+        *)
+            if [[ -z $verb ]]; then
+                verb=$word
+            elif [[ -z $sub && $verb == @(keys|catalog|archive) ]]; then
+                sub=$word
+            else
+                positional=$((positional + 1))
+            fi
+            ;;
+        esac
+    done
+
+    local words='' files=no
+    case $previous in
+    --config | -i | --identity | --output) files=yes ;;
+    --org) words=$(_holdfast_orgs "${config[@]}") ;;
+    --vm | --disk | --backend) return ;;
+    -o)
+        if [[ $verb == mount ]]; then
+            words="ro allow_other uid= gid= umask= noatime nodev nosuid noexec auto_unmount"
+            compopt -o nospace
+        else
+            files=yes
+        fi
+        ;;
+    *)
+        case $verb:$sub in
+        :*) words="$verbs --help --version" ;;
+        mount:*)
+            words="-o -f --foreground --config --help"
+            files=yes
+            ;;
+        backup:*)
+            words="--org --vm --disk --backend --json --config --help"
+            files=yes
+            ;;
+        restore:*)
+            words="--force --json --config --help"
+            if [[ $positional -eq 0 ]]; then words+=" $(_holdfast_backups "${config[@]}")"; else files=yes; fi
+            ;;
+        list:*) words="--json --config --help $(_holdfast_backups "${config[@]}")" ;;
+        show:*) words="--json --config --help $(_holdfast_backups "${config[@]}")" ;;
+        verify:*) words="--archive --json --config --help $(_holdfast_backups "${config[@]}")" ;;
+        keys:) words="create list show export import --help" ;;
+        keys:create) words="--config --help" ;;
+        keys:list) words="--json --config --help" ;;
+        keys:show) words="--json --config --help $(_holdfast_orgs "${config[@]}")" ;;
+        keys:export) words="--write-only --config --help $(_holdfast_orgs "${config[@]}")" ;;
+        keys:import)
+            words="--config --help"
+            if [[ $positional -gt 0 ]]; then files=yes; fi
+            ;;
+        catalog:) words="rebuild --help" ;;
+        catalog:rebuild) words="--backend --json --config --help" ;;
+        archive:) words="decode inspect --help" ;;
+        archive:decode)
+            words="-i --identity -o --output --force --help"
+            files=yes
+            ;;
+        archive:inspect)
+            words="-i --identity --json --help"
+            files=yes
+            ;;
+        help:*) words=$verbs ;;
+        esac
+        # Options only when one was begun, so that a plain Tab shows what the argument may be.
+        if [[ $current != -* && -n $verb ]]; then words=$(tr ' ' '\n' <<<"$words" | grep -v '^-'); fi
+        ;;
+    esac
+
+    local IFS=$' \t\n'
+    # shellcheck disable=SC2207 # names hold no white space that readline could not quote
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    if [[ $files == yes ]]; then
+        compopt -o filenames
+        mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current")
+    fi
+    # Readline breaks words at a colon, and a backup name has one after its backend.
+    if declare -F __ltrim_colon_completions >/dev/null; then __ltrim_colon_completions "$current"; fi
+}
+
+complete -F _holdfast holdfast

@@ -1,0 +1,52 @@
+# Completion of holdfast for fish. Backup names come from `holdfast list`, orgs from `holdfast keys list`.
+
+function __holdfast_backups
+    holdfast list --json 2>/dev/null | string replace -rf '.*"backup" *: *"([^"]*)".*' '$1' | string replace -a '\\/' /
+end
+
+function __holdfast_orgs
+    holdfast keys list --json 2>/dev/null | string replace -rf '.*"org" *: *"([^"]*)".*' '$1'
+end
+
+complete -c holdfast -f
+complete -c holdfast -s h -l help -d 'Show help'
+complete -c holdfast -n __fish_use_subcommand -l version -d 'Show the version'
+complete -c holdfast -n 'not __fish_use_subcommand' -l config -r -F -d 'Configuration file'
+
+complete -c holdfast -n __fish_use_subcommand -a mount -d 'Show the backups as a file system'
+complete -c holdfast -n __fish_use_subcommand -a backup -d 'Back up an image, a block device, or standard input'
+complete -c holdfast -n __fish_use_subcommand -a restore -d 'Verify a backup, then write it to a file or device'
+complete -c holdfast -n __fish_use_subcommand -a list -d 'List backups'
+complete -c holdfast -n __fish_use_subcommand -a show -d 'Show the facts of a backup'
+complete -c holdfast -n __fish_use_subcommand -a verify -d 'Check a backup'
+complete -c holdfast -n __fish_use_subcommand -a keys -d 'The keys of the orgs'
+complete -c holdfast -n __fish_use_subcommand -a catalog -d 'The catalog of backups'
+complete -c holdfast -n __fish_use_subcommand -a archive -d 'Work on a bare archive file and a key'
+complete -c holdfast -n __fish_use_subcommand -a help -d 'Show help'
+
+complete -c holdfast -n '__fish_seen_subcommand_from mount backup archive' -F
+complete -c holdfast -n '__fish_seen_subcommand_from mount' -s o -x -a 'ro allow_other uid= gid= umask= noatime auto_unmount'
+complete -c holdfast -n '__fish_seen_subcommand_from mount' -s f -l foreground -d 'Stay in the foreground'
+
+complete -c holdfast -n '__fish_seen_subcommand_from backup' -l org -x -a '(__holdfast_orgs)' -d 'Owner'
+complete -c holdfast -n '__fish_seen_subcommand_from backup' -l vm -x -d Machine
+complete -c holdfast -n '__fish_seen_subcommand_from backup' -l disk -x -d 'Disk of the machine'
+complete -c holdfast -n '__fish_seen_subcommand_from backup rebuild' -l backend -x -d Backend
+
+complete -c holdfast -n '__fish_seen_subcommand_from restore list show verify' -a '(__holdfast_backups)'
+complete -c holdfast -n '__fish_seen_subcommand_from restore' -F
+complete -c holdfast -n '__fish_seen_subcommand_from restore decode' -l force -d Overwrite
+complete -c holdfast -n '__fish_seen_subcommand_from verify' -l archive -d 'Only the archive hash, which needs no key'
+complete -c holdfast -n '__fish_seen_subcommand_from backup restore list show verify rebuild inspect' -l json -d 'Print JSON'
+
+complete -c holdfast -n '__fish_seen_subcommand_from keys; and not __fish_seen_subcommand_from create list show export import' \
+    -a 'create list show export import'
+complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from show export' -a '(__holdfast_orgs)'
+complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from export' -l write-only \
+    -d 'Only what is needed to back up'
+complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from import' -F
+
+complete -c holdfast -n '__fish_seen_subcommand_from catalog; and not __fish_seen_subcommand_from rebuild' -a rebuild
+complete -c holdfast -n '__fish_seen_subcommand_from archive; and not __fish_seen_subcommand_from decode inspect' -a 'decode inspect'
+complete -c holdfast -n '__fish_seen_subcommand_from archive' -s i -l identity -r -F -d 'Age identity file'
+complete -c holdfast -n '__fish_seen_subcommand_from decode' -s o -l output -r -F -d Image
