@@ -51,16 +51,24 @@ package final class ArchiveReader: Sendable {
     ) throws(ArchiveError) {
         let nonceOffset = access.header.count - PayloadLayout.nonceByteCount
         guard nonceOffset > 0 else { throw ArchiveError(.header, "the header is cut short") }
-        do throws(AgeError) {
-            let payload = try PayloadLayout(headerByteCount: nonceOffset, archiveByteCount: access.archiveByteCount)
-            layout = try ArchiveLayout(payload: payload, seekTable: access.seekTable)
-        } catch {
-            throw ArchiveError(error)
-        }
+        let payload = try Self.payloadLayout(header: access.header, archiveByteCount: access.archiveByteCount)
+        layout = try ArchiveLayout(payload: payload, seekTable: access.seekTable)
         self.source = source
         self.access = access
         key = access.header.withUnsafeBytes {
             PayloadKey(fileKey: fileKey, nonce: UnsafeRawBufferPointer(rebasing: $0[nonceOffset...]))
+        }
+    }
+
+    /// Where the chunks lie behind a header and nonce.
+    package static func payloadLayout(
+        header: [UInt8], archiveByteCount: UInt64
+    ) throws(ArchiveError) -> PayloadLayout {
+        do throws(AgeError) {
+            return try PayloadLayout(
+                headerByteCount: max(0, header.count - PayloadLayout.nonceByteCount), archiveByteCount: archiveByteCount)
+        } catch {
+            throw ArchiveError(error)
         }
     }
 

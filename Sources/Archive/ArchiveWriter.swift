@@ -1,6 +1,6 @@
 package import AgeFormat
 package import CryptoPrimitives
-package import SeekableZstd
+internal import SeekableZstd
 internal import Synchronization
 package import Workers
 

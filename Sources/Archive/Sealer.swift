@@ -2,6 +2,7 @@ internal import AgeFormat
 internal import CryptoPrimitives
 internal import SeekableZstd
 internal import Synchronization
+internal import Workers
 
 /// A block of finished archive bytes on its way to the sink.
 ///

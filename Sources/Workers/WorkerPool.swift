@@ -16,6 +16,8 @@ package final class WorkerPool: Sendable {
 
     private struct Queues {
         var jobs: [JobQueue] = Array(repeating: JobQueue(), count: Priority.allCases.count)
+        /// Jobs that run now; they may still submit others.
+        var running = 0
         var isClosed = false
     }
 
@@ -50,7 +52,10 @@ package final class WorkerPool: Sendable {
         let queues = self.queues
         let started = (0..<self.threadCount).map { index in
             NativeThread(name: "worker-\(index)") {
-                while let job = queues.wait(until: Self.nextJob) { job() }
+                while let job = queues.wait(until: Self.nextJob) {
+                    job()
+                    queues.withLock { $0.running -= 1 }
+                }
             }
         }
         threads.withLock { $0 = started }
@@ -59,12 +64,13 @@ package final class WorkerPool: Sendable {
     /// Puts a job into the queue; it starts as soon as a thread is free.
     package func submit(_ priority: Priority, _ job: @escaping @Sendable () -> Void) {
         queues.withLock { queues in
-            precondition(!queues.isClosed, "internal error: a job was submitted to a closed worker pool")
+            precondition(
+                !queues.isClosed || queues.running > 0, "internal error: a job was submitted to a closed worker pool")
             queues.jobs[priority.rawValue].append(job)
         }
     }
 
-    /// Runs what is queued and ends the threads. Nothing may be submitted any more.
+    /// Runs what is queued, and what those jobs submit, and ends the threads. Nobody else may submit any more.
     package func close() {
         queues.withLock { $0.isClosed = true }
         let ending = threads.withLock { threads in
@@ -77,9 +83,12 @@ package final class WorkerPool: Sendable {
     /// `.some(nil)` when the pool is closed and empty, nil when there is nothing to do yet.
     private static func nextJob(_ queues: inout Queues) -> (@Sendable () -> Void)?? {
         for priority in Priority.allCases {
-            if let job = queues.jobs[priority.rawValue].popFirst() { return .some(job) }
+            if let job = queues.jobs[priority.rawValue].popFirst() {
+                queues.running += 1
+                return .some(job)
+            }
         }
-        return queues.isClosed ? .some(nil) : nil
+        return queues.isClosed && queues.running == 0 ? .some(nil) : nil
     }
 
     /// The processors that are on line, at least one.

@@ -1,0 +1,201 @@
+internal import Synchronization
+internal import SystemIO
+
+/// A file under its temporary name, until it is published.
+final class LocalUpload: ObjectUpload {
+    /// Write-back is started whenever this much is new. Large enough for long device writes, small enough that the
+    /// device is never idle while there is something to write.
+    private static let writeBackByteCount: UInt64 = 8 << 20
+    /// The most that may wait in the page cache: the last `synchronize` never has more to do than this.
+    private static let dirtyByteLimit: UInt64 = 64 << 20
+    /// How often a folder may be removed by a deleter between its making and the publication in it.
+    private static let publicationAttempts = 1000
+
+    private enum Phase {
+        case open, failed, completed, aborted
+    }
+
+    private struct State {
+        var phase = Phase.open
+        var byteCount: UInt64 = 0
+        /// Everything before is on its way to the device.
+        var startedByteCount: UInt64 = 0
+        /// Everything before has reached the device.
+        var finishedByteCount: UInt64 = 0
+        var usesWriteBack = true
+    }
+
+    let identifier: String
+    private let store: LocalDirectoryStore
+    private let key: ObjectKey
+    private let objectPath: String
+    private let temporaryPath: String
+    /// Locked as long as it is open, which tells others that the upload is alive.
+    private let file: OwnedFile
+    private let state = Mutex(State())
+
+    init(
+        store: LocalDirectoryStore, key: ObjectKey, objectPath: String, identifier: String, temporaryPath: String,
+        file: consuming OwnedFile
+    ) {
+        self.store = store
+        self.key = key
+        self.objectPath = objectPath
+        self.identifier = identifier
+        self.temporaryPath = temporaryPath
+        self.file = file
+    }
+
+    deinit {
+        abort()
+    }
+
+    func append(_ bytes: UnsafeRawBufferPointer) throws(StorageError) {
+        try advance("write") { (state) throws(Errno) in
+            try file.write(bytes, at: state.byteCount)
+            state.byteCount += UInt64(bytes.count)
+            try writeBack(&state)
+        }
+    }
+
+    func complete() throws(StorageError) -> ObjectFacts {
+        try advance("complete the upload") { (state) throws(Errno) in
+            try file.synchronize()
+            let facts = try file.facts()
+            guard facts.byteCount == state.byteCount else { throw .inputOutput }
+            try publish()
+            do throws(Errno) {
+                try makeNamesDurable()
+            } catch {
+                // Nobody was told of the object yet. It is ours, for a publication never replaces.
+                try? FileTree.remove(objectPath)
+                throw error
+            }
+            state.phase = .completed
+            // The facts of the published name: a rename may have changed the status time only.
+            return ObjectFacts(key: key, facts)
+        }
+    }
+
+    func abort() {
+        state.withLock { state in
+            if state.phase == .completed || state.phase == .aborted { return }
+            state.phase = .aborted
+            try? FileTree.remove(temporaryPath)
+            // The space is given back now, whoever still holds a reference.
+            try? file.truncate(to: 0)
+        }
+    }
+
+    /// One step of an open upload; an error ends it.
+    private func advance<Result>(
+        _ action: String, _ step: (inout State) throws(Errno) -> Result
+    ) throws(StorageError) -> Result {
+        try state.withLock { (state) throws(StorageError) -> Result in
+            guard state.phase == .open else { throw StorageError(.changed, key.string, "the upload is over") }
+            do throws(Errno) {
+                return try step(&state)
+            } catch {
+                state.phase = .failed
+                throw store.uploadError(error, key, action)
+            }
+        }
+    }
+
+    // MARK: Writing back
+
+    /// Keeps the device busy from the start, so that the page cache holds little when the upload is completed.
+    private func writeBack(_ state: inout State) throws(Errno) {
+        guard state.usesWriteBack, state.byteCount - state.startedByteCount >= Self.writeBackByteCount else { return }
+        do {
+            try file.startWriteBack(state.startedByteCount..<state.byteCount)
+            state.startedByteCount = state.byteCount
+            guard state.byteCount - state.finishedByteCount > Self.dirtyByteLimit else { return }
+            let end = state.byteCount - Self.dirtyByteLimit
+            try file.finishWriteBack(state.finishedByteCount..<end)
+            state.finishedByteCount = end
+        } catch {
+            switch error {
+            // The file system has no such call: the last synchronize does it all.
+            case .illegalSeek, .invalidArgument, .notImplemented, .notSupported: state.usesWriteBack = false
+            default: throw error
+            }
+        }
+    }
+
+    // MARK: Publishing
+
+    /// Names the file as the object, in one step, never in place of another.
+    private func publish() throws(Errno) {
+        var attempts = 0
+        while true {
+            do {
+                // The deepest last. A missing root makes the first of them fail, or the rename.
+                try makeFolders()
+                return try renameWithoutReplacing()
+            } catch {
+                attempts += 1
+                // A deleter found the new folder empty; or the upload or the root is gone.
+                guard error == .noEntry, attempts < Self.publicationAttempts, isTemporaryThere() else { throw error }
+            }
+        }
+    }
+
+    private func makeFolders() throws(Errno) {
+        for folder in store.folderPaths(above: key).reversed() {
+            do {
+                try Folder.make(folder, mode: 0o700)
+            } catch {
+                throw error == .exists ? .notDirectory : error
+            }
+        }
+    }
+
+    private func isTemporaryThere() -> Bool {
+        (try? FileFacts.ofLink(temporaryPath)) != nil
+    }
+
+    private func renameWithoutReplacing() throws(Errno) {
+        do {
+            return try FileTree.renameWithoutReplacing(temporaryPath, to: objectPath)
+        } catch {
+            if error == .exists, (try? FileFacts.ofLink(objectPath).kind) == .directory { throw .isDirectory }
+            guard error == .invalidArgument || error == .notImplemented else { throw error }
+        }
+        // NFS and older file systems have hard links instead.
+        do {
+            try FileTree.link(temporaryPath, to: objectPath)
+        } catch {
+            switch error {
+            case .notPermitted, .notSupported, .notImplemented, .tooManyLinks: return try renameUnderLock()
+            default: throw error
+            }
+        }
+        // The object is there; a second name of it is only litter, which an abort of the upload may remove.
+        try? FileTree.remove(temporaryPath)
+    }
+
+    /// The last resort, for file systems with neither (exFAT): atomic among holdfast's own processes, which take one
+    /// lock for it.
+    private func renameUnderLock() throws(Errno) {
+        let lock = try OwnedFile(
+            opening: store.uploadFolderPath + "/publication-lock", for: .write, options: [.create, .noFollow])
+        try lock.lock()
+        var isFree = false
+        do {
+            _ = try FileFacts.ofLink(objectPath)
+        } catch {
+            guard error == .noEntry else { throw error }
+            isFree = true
+        }
+        guard isFree else { throw .exists }
+        try FileTree.rename(temporaryPath, to: objectPath)
+    }
+
+    /// Syncs every folder from the object up to the root, also those that were there: another upload may have made them
+    /// an instant ago and not yet be so far. An unchanged folder costs next to nothing.
+    private func makeNamesDurable() throws(Errno) {
+        for folder in store.folderPaths(above: key) { try syncDirectory(folder) }
+        try syncDirectory(store.path)
+    }
+}

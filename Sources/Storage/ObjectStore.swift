@@ -1,0 +1,78 @@
+/// A place that keeps named, immutable byte strings. This is the contract that every store keeps and every wrapper
+/// (retry, throttle, fault injection) passes on; `ObjectStoreConformance` checks it.
+///
+/// - **Atomic.** An object is there completely or not at all. It appears by ``ObjectUpload/complete()`` or
+///   ``putIfAbsent(_:_:)`` in one step, and from then on `head`, `read` and `list` see it, in this process and all
+///   others. What is not completed is never seen by them. An object's bytes never change; it can only be deleted.
+/// - **Never replaced.** Of several uploads to one key exactly one completes; the others get `.alreadyExists`.
+/// - **Durable.** When `complete`, `putIfAbsent` or `delete` returns, a power cut does not undo it.
+/// - **Retry.** `read`, `head`, `list`, `delete`, `abortUpload` and `space` may be repeated after any error. `append` may
+///   not: after its error only `abort` makes sense. A `complete` or `putIfAbsent` that failed with `.unavailable` may
+///   nevertheless have taken effect (a lost answer): ask `head` before repeating; `.alreadyExists` then means either
+///   this object or somebody else's, and only the content tells which.
+/// - **Short ranges.** There are none: `read` fills the buffer or throws. A range that goes beyond the end is
+///   `.rangeNotSatisfiable`. An empty range within the object, its end included, succeeds.
+/// - **Absent.** `.absent` means: the store was reached and has no such object. A store that cannot be reached is
+///   `.unavailable`, never `.absent` and never an empty listing.
+/// - **Errors** by code: `.denied` (read-only, no permission), `.noSpace`, `.unavailable`, `.invalidKey`, …
+/// - **Threads.** All calls block and may be made from several threads at once; never from Swift's cooperative pool.
+package protocol ObjectStore: Sendable {
+    /// The backend's name, for messages.
+    var name: String { get }
+
+    /// Starts an upload. Nothing is seen under `key` until it is completed.
+    ///
+    /// An object of that key may be found at once (`.alreadyExists`) or only when the upload is completed.
+    func upload(_ key: ObjectKey) throws(StorageError) -> any ObjectUpload
+
+    /// Ends the upload of a process that is gone, and gives its space back. `identifier` is what
+    /// ``ObjectUpload/identifier`` was.
+    ///
+    /// An upload that is not there any more, or was completed, is success; a completed object is not touched.
+    func abortUpload(identifier: String, key: ObjectKey) throws(StorageError)
+
+    /// Fills `buffer` with the object's bytes from `offset` on, or throws. What the buffer holds after an error is
+    /// undefined.
+    func read(_ key: ObjectKey, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError)
+
+    /// The facts of the object, or `.absent`.
+    func head(_ key: ObjectKey) throws(StorageError) -> ObjectFacts
+
+    /// At most `limit` (at least 1) objects whose keys start with the bytes of `prefix` (which need not end at a `/`)
+    /// and come after `after`, sorted by bytes.
+    ///
+    /// A sequence of pages shows every object that was there all the time exactly once; one that comes or goes meanwhile
+    /// may be shown or not.
+    func list(prefix: String, after: String?, limit: Int) throws(StorageError) -> ObjectPage
+
+    /// Removes the object. One that is not there is success.
+    func delete(_ key: ObjectKey) throws(StorageError)
+
+    /// Stores a small object in one step, or throws `.alreadyExists`.
+    func putIfAbsent(_ key: ObjectKey, _ bytes: UnsafeRawBufferPointer) throws(StorageError) -> ObjectFacts
+
+    /// The room in the store, or nil where a store has no such bounds.
+    func space() throws(StorageError) -> StorageSpace?
+}
+
+/// An object under way. Append in order from one thread at a time, then complete once, or abort.
+///
+/// An upload that is neither completed nor aborted when its last reference goes is aborted as far as possible; one whose
+/// process dies stays until ``ObjectStore/abortUpload(identifier:key:)``.
+package protocol ObjectUpload: AnyObject, Sendable {
+    /// Names the upload in its store, for a crash journal. Known before the first byte, and never changes.
+    var identifier: String { get }
+
+    /// Adds bytes at the end. They may be buffered: errors of earlier bytes may come later, at the latest from
+    /// `complete`. After an error all further calls but `abort` throw.
+    func append(_ bytes: UnsafeRawBufferPointer) throws(StorageError)
+
+    /// Makes the object durable and visible, in this order, and never replaces one: `.alreadyExists`.
+    ///
+    /// After an error the upload is over: `abort` cleans up, and further calls throw.
+    func complete() throws(StorageError) -> ObjectFacts
+
+    /// Gives up and frees what the upload took. Harmless after `complete` (the object stays) and after itself; may be
+    /// called from any thread. It cannot fail: what it cannot remove, `abortUpload` will.
+    func abort()
+}
