@@ -1,0 +1,140 @@
+package import Storage
+internal import Synchronization
+
+/// A store that fails as it is told, and counts. Everything else passes through to the store behind it.
+///
+/// For a fault loop: ``failOperation(_:of:_:with:)`` with n = 0, 1, 2 … until a run succeeds without the fault having come.
+package final class FaultInjectingStore: ObjectStore {
+    package enum Operation: Hashable, Sendable, CaseIterable {
+        case upload, append, complete, abort, abortUpload, read, head, list, delete, putIfAbsent, space
+    }
+
+    package enum Persistence: Hashable, Sendable {
+        /// Only operation n fails.
+        case once
+        /// Operation n fails, and all after it (of the kinds that the fault is for).
+        case forGood
+    }
+
+    package enum Moment: Hashable, Sendable {
+        /// The operation does not happen.
+        case beforeEffect
+        /// The operation happens, but its answer is lost.
+        case afterEffect
+    }
+
+    struct Fault {
+        let index: Int
+        let operation: Operation?
+        let persistence: Persistence
+        let moment: Moment
+        let code: StorageError.Code
+        var seen = 0
+        var hits = 0
+    }
+
+    struct State {
+        var faults: [Fault] = []
+        var counts: [Operation: Int] = [:]
+        var readByteCount: UInt64 = 0
+        var delays: [Operation: Duration] = [:]
+        var flips: [(key: ObjectKey, offset: UInt64, bit: UInt8)] = []
+    }
+
+    package var name: String { inner.name }
+    private let inner: any ObjectStore
+    let state = Mutex(State())
+
+    package init(_ inner: any ObjectStore) {
+        self.inner = inner
+    }
+
+    package func upload(_ key: ObjectKey) throws(StorageError) -> any ObjectUpload {
+        let upload = try passing(.upload, key.string) { () throws(StorageError) in try inner.upload(key) }
+        return FaultInjectingUpload(store: self, key: key, inner: upload)
+    }
+
+    package func abortUpload(identifier: String, key: ObjectKey) throws(StorageError) {
+        try passing(.abortUpload, key.string) { () throws(StorageError) in
+            try inner.abortUpload(identifier: identifier, key: key)
+        }
+    }
+
+    package func read(
+        _ key: ObjectKey, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(StorageError) {
+        try passing(.read, key.string) { () throws(StorageError) in
+            try inner.read(key, at: offset, into: buffer)
+        }
+        state.withLock { state in
+            state.readByteCount += UInt64(buffer.count)
+            for flip in state.flips
+            where flip.key == key && flip.offset >= offset && flip.offset - offset < UInt64(buffer.count) {
+                buffer[Int(flip.offset - offset)] ^= 1 << flip.bit
+            }
+        }
+    }
+
+    package func head(_ key: ObjectKey) throws(StorageError) -> ObjectFacts {
+        try passing(.head, key.string) { () throws(StorageError) in try inner.head(key) }
+    }
+
+    package func list(prefix: String, after: String?, limit: Int) throws(StorageError) -> ObjectPage {
+        try passing(.list, prefix) { () throws(StorageError) in
+            try inner.list(prefix: prefix, after: after, limit: limit)
+        }
+    }
+
+    package func delete(_ key: ObjectKey) throws(StorageError) {
+        try passing(.delete, key.string) { () throws(StorageError) in try inner.delete(key) }
+    }
+
+    package func putIfAbsent(_ key: ObjectKey, _ bytes: UnsafeRawBufferPointer) throws(StorageError) -> ObjectFacts {
+        try passing(.putIfAbsent, key.string) { () throws(StorageError) in try inner.putIfAbsent(key, bytes) }
+    }
+
+    package func space() throws(StorageError) -> StorageSpace? {
+        try passing(.space, name) { () throws(StorageError) in try inner.space() }
+    }
+
+    /// Counts, delays and fails an operation as it was told.
+    func passing<Result>(
+        _ operation: Operation, _ subject: String, _ body: () throws(StorageError) -> Result
+    ) throws(StorageError) -> Result {
+        let (fault, delay) = state.withLock { $0.begin(operation) }
+        if let delay { sleep(for: delay) }
+        guard let fault else { return try body() }
+        if fault.moment == .afterEffect { _ = try body() }
+        throw StorageError(fault.code, subject, "injected fault of \(operation)")
+    }
+}
+
+final class FaultInjectingUpload: ObjectUpload {
+    var identifier: String { inner.identifier }
+    private let store: FaultInjectingStore
+    private let key: ObjectKey
+    private let inner: any ObjectUpload
+
+    init(store: FaultInjectingStore, key: ObjectKey, inner: any ObjectUpload) {
+        self.store = store
+        self.key = key
+        self.inner = inner
+    }
+
+    func append(_ bytes: UnsafeRawBufferPointer) throws(StorageError) {
+        try store.passing(.append, key.string) { () throws(StorageError) in try inner.append(bytes) }
+    }
+
+    func complete() throws(StorageError) -> ObjectFacts {
+        try store.passing(.complete, key.string) { () throws(StorageError) in try inner.complete() }
+    }
+
+    /// A fault of `abort` means that nothing is cleaned up, as when the process dies there.
+    func abort() {
+        do throws(StorageError) {
+            try store.passing(.abort, key.string) { () throws(StorageError) in inner.abort() }
+        } catch {
+            return
+        }
+    }
+}

