@@ -19,11 +19,19 @@ package final class LocalDirectoryStore: ObjectStore {
     package let name: String
     package let path: String
     let openObjects = OpenObjectCache(capacity: openObjectLimit)
+    /// The first method to try.
+    let publicationMethod: PublicationMethod
 
     /// Touches nothing; `path` is checked by each call.
-    package init(name: String, path: String) {
+    package convenience init(name: String, path: String) {
+        self.init(name: name, path: path, publishingBy: .renameWithoutReplacing)
+    }
+
+    /// As on a file system that has only this method and those after it.
+    init(name: String, path: String, publishingBy method: PublicationMethod) {
         self.name = name
         self.path = path
+        publicationMethod = method
     }
 
     /// Makes the root folder, durably, and all that are missing above it. Not an error if it is there.

@@ -82,8 +82,9 @@ final class LocalUpload: ObjectUpload {
             if state.phase == .completed || state.phase == .aborted { return }
             state.phase = .aborted
             try? FileTree.remove(temporaryPath)
-            // The space is given back now, whoever still holds a reference.
-            try? file.truncate(to: 0)
+            // The space is given back now, whoever still holds a reference; but only of a file that has no name left. A
+            // publication whose answer was lost (NFS) may have made it an object.
+            if let facts = try? file.facts(), facts.linkCount == 0 { try? file.truncate(to: 0) }
         }
     }
 
@@ -132,7 +133,9 @@ final class LocalUpload: ObjectUpload {
             do {
                 // The deepest last. A missing root makes the first of them fail, or the rename.
                 try makeFolders()
-                return try renameWithoutReplacing()
+                return try PublicationMethod.publish(
+                    temporaryPath, as: objectPath, lockIn: store.uploadFolderPath, startingWith: store.publicationMethod
+                )
             } catch {
                 attempts += 1
                 // A deleter found the new folder empty; or the upload or the root is gone.
@@ -153,43 +156,6 @@ final class LocalUpload: ObjectUpload {
 
     private func isTemporaryThere() -> Bool {
         (try? FileFacts.ofLink(temporaryPath)) != nil
-    }
-
-    private func renameWithoutReplacing() throws(Errno) {
-        do {
-            return try FileTree.renameWithoutReplacing(temporaryPath, to: objectPath)
-        } catch {
-            if error == .exists, (try? FileFacts.ofLink(objectPath).kind) == .directory { throw .isDirectory }
-            guard error == .invalidArgument || error == .notImplemented else { throw error }
-        }
-        // NFS and older file systems have hard links instead.
-        do {
-            try FileTree.link(temporaryPath, to: objectPath)
-        } catch {
-            switch error {
-            case .notPermitted, .notSupported, .notImplemented, .tooManyLinks: return try renameUnderLock()
-            default: throw error
-            }
-        }
-        // The object is there; a second name of it is only litter, which an abort of the upload may remove.
-        try? FileTree.remove(temporaryPath)
-    }
-
-    /// The last resort, for file systems with neither (exFAT): atomic among holdfast's own processes, which take one
-    /// lock for it.
-    private func renameUnderLock() throws(Errno) {
-        let lock = try OwnedFile(
-            opening: store.uploadFolderPath + "/publication-lock", for: .write, options: [.create, .noFollow])
-        try lock.lock()
-        var isFree = false
-        do {
-            _ = try FileFacts.ofLink(objectPath)
-        } catch {
-            guard error == .noEntry else { throw error }
-            isFree = true
-        }
-        guard isFree else { throw .exists }
-        try FileTree.rename(temporaryPath, to: objectPath)
     }
 
     /// Syncs every folder from the object up to the root, also those that were there: another upload may have made them

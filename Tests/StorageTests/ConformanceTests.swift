@@ -1,6 +1,7 @@
-import Storage
 import StorageTesting
 import Testing
+
+@testable import Storage
 
 @Suite(.timeLimit(.minutes(1))) struct ConformanceTests {
     @Test(arguments: ObjectStoreConformance.checks)
@@ -12,17 +13,22 @@ import Testing
     func `the store in memory keeps the contract with short pages`(check: ObjectStoreConformance.Check) throws {
         let store = InMemoryStore()
         store.limitPages(to: 3)
-        if check.name != "pages show each of many objects once",
-            check.name != "upload, head and listing tell the same facts"
-        {
-            try check.run(on: store)
-        }
+        // Thousands of objects in pages of three take too long in a model that sorts for each page.
+        if check.name != "pages show each of many objects once" { try check.run(on: store) }
     }
 
     @Test(arguments: ObjectStoreConformance.checks)
     func `a local folder keeps the contract`(check: ObjectStoreConformance.Check) throws {
         let folder = try TemporaryFolder()
         try check.run(on: LocalDirectoryStore(name: "local", path: folder.path))
+    }
+
+    @Test(arguments: [PublicationMethod.hardLink, .renameUnderLock], ObjectStoreConformance.checks)
+    func `a local folder keeps the contract where the file system can do less`(
+        method: PublicationMethod, check: ObjectStoreConformance.Check
+    ) throws {
+        let folder = try TemporaryFolder()
+        try check.run(on: LocalDirectoryStore(name: "local", path: folder.path, publishingBy: method))
     }
 
     @Test(arguments: ObjectStoreConformance.checks)

@@ -1,0 +1,93 @@
+// swift-tools-version: 6.2
+import Foundation
+import PackageDescription
+
+/// The one array of settings for all targets of ours. Warnings are errors in CI.
+let settings: [SwiftSetting] =
+    [
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    ] + (ProcessInfo.processInfo.environment["CI"] == nil ? [] : [.treatAllWarnings(as: .error)])
+
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+
+func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func system(_ name: String, _ pkgConfig: String, _ debianPackage: String) -> Target {
+    .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([debianPackage])])
+}
+
+let package = Package(
+    name: "holdfast",
+    products: [.executable(name: "holdfast", targets: ["holdfast"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+    ],
+    targets: [
+        // One system library each; each has one user.
+        system("CFuse", "fuse3", "libfuse3-dev"),
+        system("CZstd", "libzstd", "libzstd-dev"),
+        system("CSodium", "libsodium", "libsodium-dev"),
+        system("COpenSSL", "libcrypto", "libssl-dev"),
+
+        // Arrows point up this list only.
+        library("CryptoPrimitives", ["CSodium", "COpenSSL"]),
+        library("SystemIO"),
+        library("Workers"),
+        library("BackupNames"),
+        library("DiskImage"),
+        library("AgeFormat", ["CryptoPrimitives"]),
+        library("SeekableZstd", ["CZstd"]),
+        library("Archive", ["Workers", "CryptoPrimitives", "AgeFormat", "SeekableZstd"]),
+        library("Storage", ["SystemIO"]),
+        library("Manifest", ["CryptoPrimitives", "AgeFormat", "BackupNames"]),
+        library("OrgKeys", ["CryptoPrimitives", "AgeFormat", "BackupNames", "SystemIO"]),
+        library("Configuration", ["BackupNames", "SystemIO", .product(name: "TOMLKit", package: "TOMLKit")]),
+        library("Catalog", ["BackupNames", .product(name: "GRDB", package: "GRDB.swift")]),
+        library(
+            "BackupEngine",
+            [
+                "Workers", "CryptoPrimitives", "AgeFormat", "SeekableZstd", "DiskImage", "BackupNames", "Archive", "Storage",
+                "Manifest", "OrgKeys", "Catalog", "SystemIO", logging,
+            ]),
+        library(
+            "Filesystem",
+            [
+                "BackupEngine", "Workers", "CryptoPrimitives", "SeekableZstd", "BackupNames", "Archive", "Storage",
+                "Manifest", "OrgKeys", "Catalog", logging,
+            ]),
+        library("FuseBridge", ["CFuse", "Filesystem", "BackupEngine", "Workers"]),
+        library(
+            "Daemon",
+            [
+                "FuseBridge", "Filesystem", "BackupEngine", "Configuration", "Catalog", "OrgKeys", "Storage", "Workers",
+                "BackupNames", "SystemIO", "Archive", "AgeFormat", logging,
+            ]),
+        .executableTarget(
+            name: "holdfast",
+            dependencies: [
+                "Daemon", "FuseBridge", "BackupEngine", "Configuration", "Catalog", "OrgKeys", "Storage", "Workers",
+                "BackupNames", "SystemIO", "Archive", "Manifest", "CryptoPrimitives", "AgeFormat", "SeekableZstd", logging,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: settings),
+
+        library("StorageTesting", ["Storage"]),
+        tests("CryptoPrimitivesTests", ["CryptoPrimitives"]),
+        tests("WorkersTests", ["Workers"]),
+        tests("AgeFormatTests", ["AgeFormat", "CryptoPrimitives"]),
+        tests("SeekableZstdTests", ["SeekableZstd"]),
+        tests("ArchiveTests", ["Archive", "AgeFormat", "SeekableZstd", "CryptoPrimitives", "Workers"]),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,79 @@
+/// The full name of one backup: where it is kept, whose it is, and when it was made.
+package struct BackupIdentifier: Hashable, Sendable, CustomStringConvertible {
+    package let backend: ResourceName
+    package let org: ResourceName
+    package let vm: ResourceName
+    package let date: BackupDate
+    package let disk: ResourceName
+
+    private static let manifestEnding = ".manifest.age"
+
+    package init(backend: ResourceName, org: ResourceName, vm: ResourceName, date: BackupDate, disk: ResourceName) {
+        self.backend = backend
+        self.org = org
+        self.vm = vm
+        self.date = date
+        self.disk = disk
+    }
+
+    /// The backup whose sidecar has this key (below the backend's prefix); nil for any other key.
+    package init?(backend: ResourceName, manifestKey: String) {
+        let parts = manifestKey.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 4, parts[3].hasSuffix(Self.manifestEnding), let org = try? ResourceName(parts[0]),
+            let vm = try? ResourceName(parts[1]), let date = try? BackupDate(parts[2]),
+            let disk = try? ResourceName(String(parts[3].dropLast(Self.manifestEnding.count)))
+        else { return nil }
+        self.init(backend: backend, org: org, vm: vm, date: date, disk: disk)
+    }
+
+    package var description: String { "\(backend):\(org)/\(vm)/\(date)/\(disk)" }
+
+    /// The archive's object key, below the backend's prefix.
+    package var archiveKey: String { "\(org)/\(vm)/\(date)/\(disk).raw.zst.age" }
+
+    /// The sidecar's object key, below the backend's prefix.
+    package var manifestKey: String { "\(org)/\(vm)/\(date)/\(disk)\(Self.manifestEnding)" }
+}
+
+/// How a user names one backup: `[BACKEND:]ORG/VM/DATE[/DISK]`; DATE may be `latest`, DISK is `disk` unless said otherwise.
+package struct BackupPattern: Hashable, Sendable {
+    package enum Date: Hashable, Sendable {
+        case latest
+        case exactly(BackupDate)
+    }
+
+    package let backend: ResourceName?
+    package let org: ResourceName
+    package let vm: ResourceName
+    package let date: Date
+    package let disk: ResourceName
+
+    package init(_ text: String) throws(NameError) {
+        var rest = Substring(text)
+        if let colon = rest.firstIndex(of: ":") {
+            backend = try ResourceName(String(rest[..<colon]))
+            rest = rest[rest.index(after: colon)...]
+        } else {
+            backend = nil
+        }
+        let parts = rest.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 3 || parts.count == 4 else {
+            throw NameError(text, "is not a backup's name: [BACKEND:]ORG/VM/DATE[/DISK]")
+        }
+        org = try ResourceName(parts[0])
+        vm = try ResourceName(parts[1])
+        date = parts[2] == "latest" ? .latest : .exactly(try BackupDate(parts[2]))
+        disk = try ResourceName(parts.count == 4 ? parts[3] : "disk")
+    }
+
+    /// Whether a backup has these names; `latest` matches any date.
+    package func matches(_ identifier: BackupIdentifier) -> Bool {
+        guard backend == nil || backend == identifier.backend, org == identifier.org, vm == identifier.vm,
+            disk == identifier.disk
+        else { return false }
+        switch date {
+        case .latest: return true
+        case .exactly(let date): return date == identifier.date
+        }
+    }
+}

@@ -1,0 +1,323 @@
+package import BackupNames
+internal import GRDB
+internal import Glibc
+internal import Synchronization
+
+/// holdfast's own metadata, kept apart from the archives: SQLite in WAL mode, synced fully at each commit.
+///
+/// Several processes may use one catalog at a time. Any thread may call anything; calls block for the disk, and for at most
+/// ten seconds for another process's transaction. What a row holds is checked as it is read; one that cannot be right is
+/// `.corrupt`, never skipped.
+package final class Catalog: Sendable {
+    private let pool: DatabasePool
+    /// Sees the commits of others by PRAGMA data_version, which tells a connection of changes made by other connections.
+    private let observer: DatabaseQueue
+    private let path: String
+
+    /// Opens a catalog, making or migrating it as needed. The file is readable by its owner only.
+    package init(path: String) throws(CatalogError) {
+        self.path = path
+        do {
+            let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+            if descriptor >= 0 { close(descriptor) }
+            var configuration = GRDB.Configuration()
+            configuration.busyMode = .timeout(10)
+            configuration.prepareDatabase { database in
+                try database.execute(sql: "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
+            }
+            configuration.maximumReaderCount = 4
+            pool = try DatabasePool(path: path, configuration: configuration)
+            let migrator = CatalogSchema.migrator
+            if try pool.read({ try migrator.hasBeenSuperseded($0) }) {
+                throw CatalogError(.newerVersion, "the catalog \"\(path)\" was made by a later version of holdfast")
+            }
+            try migrator.migrate(pool)
+            observer = try DatabaseQueue(path: path, configuration: configuration)
+        } catch {
+            throw Self.translate(error, path)
+        }
+    }
+
+    // MARK: Backups
+
+    /// Registers a backup and removes its journal entry, in one transaction: from then on it exists.
+    package func register(_ record: BackupRecord, finishing upload: Int64?) throws(CatalogError) {
+        try write { database in
+            let identifier = record.identifier
+            do {
+                try database.execute(
+                    sql: """
+                        INSERT INTO backup (backend, org, vm, date, disk, created_at, raw_size, data_size, archive_size)
+                        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                        """,
+                    arguments: [
+                        identifier.backend.description, identifier.org.description, identifier.vm.description,
+                        identifier.date.description, identifier.disk.description, record.createdAt,
+                        Int64(clamping: record.rawByteCount), Int64(clamping: record.dataByteCount),
+                        Int64(clamping: record.archiveByteCount),
+                    ])
+            } catch let error as DatabaseError where error.extendedResultCode == .SQLITE_CONSTRAINT_UNIQUE {
+                throw CatalogError(.alreadyExists, "the backup \(identifier) is registered already", cause: error)
+            }
+            try database.execute(
+                sql: "INSERT INTO backup_access (backup_id, manifest, header, seek_table) VALUES (?, ?, ?, ?)",
+                arguments: [
+                    database.lastInsertedRowID, Blob(record.manifestJSON), Blob(record.archiveHeader), Blob(record.seekTable),
+                ])
+            if let upload { try database.execute(sql: "DELETE FROM upload WHERE id = ?", arguments: [upload]) }
+        }
+    }
+
+    /// Removes a row. Absent is success.
+    package func remove(_ identifier: BackupIdentifier) throws(CatalogError) {
+        try write { database in
+            try database.execute(
+                sql: "DELETE FROM backup WHERE backend = ? AND org = ? AND vm = ? AND date = ? AND disk = ?",
+                arguments: Self.arguments(identifier))
+        }
+    }
+
+    package func allBackups() throws(CatalogError) -> [BackupSummary] {
+        try summaries("ORDER BY backend, org, vm, date, disk", [])
+    }
+
+    package func backup(_ identifier: BackupIdentifier) throws(CatalogError) -> BackupSummary? {
+        try summaries(
+            "WHERE backend = ? AND org = ? AND vm = ? AND date = ? AND disk = ?", Self.arguments(identifier)
+        ).first
+    }
+
+    /// The disks of one date, by name.
+    package func backups(
+        backend: ResourceName, org: ResourceName, vm: ResourceName, date: BackupDate
+    ) throws(CatalogError) -> [BackupSummary] {
+        try summaries(
+            "WHERE backend = ? AND org = ? AND vm = ? AND date = ? ORDER BY disk",
+            [backend.description, org.description, vm.description, date.description])
+    }
+
+    /// The newest backup of a disk at a backend.
+    package func latest(
+        backend: ResourceName, org: ResourceName, vm: ResourceName, disk: ResourceName
+    ) throws(CatalogError) -> BackupSummary? {
+        try summaries(
+            "WHERE backend = ? AND org = ? AND vm = ? AND disk = ? ORDER BY date DESC LIMIT 1",
+            [backend.description, org.description, vm.description, disk.description]
+        ).first
+    }
+
+    /// All that opens a backup.
+    package func access(_ identifier: BackupIdentifier) throws(CatalogError) -> BackupRecord? {
+        try read { database in
+            let row = try Row.fetchOne(
+                database.cachedStatement(
+                    sql: """
+                        SELECT backup.*, manifest, header, seek_table FROM backup
+                        LEFT JOIN backup_access ON backup_id = backup.id
+                        WHERE backend = ? AND org = ? AND vm = ? AND date = ? AND disk = ?
+                        """), arguments: Self.arguments(identifier))
+            guard let row else { return nil }
+            let summary = try Self.summary(row)
+            guard let manifest = Blob(row["manifest"]), let header = Blob(row["header"]), let table = Blob(row["seek_table"])
+            else { throw CatalogError(.corrupt, "the catalog's row of \(identifier) is incomplete") }
+            return BackupRecord(
+                identifier: identifier, manifestJSON: manifest.bytes, archiveHeader: header.bytes, seekTable: table.bytes,
+                rawByteCount: summary.rawByteCount, archiveByteCount: summary.archiveByteCount,
+                dataByteCount: summary.dataByteCount, createdAt: summary.createdAt)
+        }
+    }
+
+    // MARK: Folders of the tree
+
+    package func orgs(backend: ResourceName) throws(CatalogError) -> [ResourceName] {
+        try names("SELECT DISTINCT org FROM backup WHERE backend = ? ORDER BY org", [backend.description])
+    }
+
+    package func vms(backend: ResourceName, org: ResourceName) throws(CatalogError) -> [ResourceName] {
+        try names(
+            "SELECT DISTINCT vm FROM backup WHERE backend = ? AND org = ? ORDER BY vm",
+            [backend.description, org.description])
+    }
+
+    package func dates(
+        backend: ResourceName, org: ResourceName, vm: ResourceName
+    ) throws(CatalogError) -> [BackupDate] {
+        try read { database in
+            try String.fetchAll(
+                database.cachedStatement(
+                    sql: "SELECT DISTINCT date FROM backup WHERE backend = ? AND org = ? AND vm = ? ORDER BY date"),
+                arguments: [backend.description, org.description, vm.description]
+            ).map { try Self.checked { try BackupDate($0) }($0) }
+        }
+    }
+
+    package func addFolder(backend: ResourceName, org: ResourceName, vm: ResourceName?) throws(CatalogError) {
+        try write { database in
+            try database.execute(
+                sql: "INSERT OR IGNORE INTO staging_folder (backend, org, vm) VALUES (?, ?, ?)",
+                arguments: [backend.description, org.description, vm?.description ?? ""])
+        }
+    }
+
+    package func removeFolder(backend: ResourceName, org: ResourceName, vm: ResourceName?) throws(CatalogError) {
+        try write { database in
+            try database.execute(
+                sql: "DELETE FROM staging_folder WHERE backend = ? AND org = ? AND vm = ?",
+                arguments: [backend.description, org.description, vm?.description ?? ""])
+        }
+    }
+
+    package func folders() throws(CatalogError) -> [StagingFolder] {
+        try read { database in
+            try Row.fetchAll(database.cachedStatement(sql: "SELECT backend, org, vm FROM staging_folder ORDER BY 1, 2, 3"))
+                .map { row in
+                    let vm: String = row["vm"]
+                    return StagingFolder(
+                        backend: try Self.name(row["backend"]), org: try Self.name(row["org"]),
+                        vm: vm.isEmpty ? nil : try Self.name(vm))
+                }
+        }
+    }
+
+    // MARK: The journal of uploads
+
+    /// Writes an entry, before anything is done at the backend. Returns its number.
+    package func beginUpload(_ record: UploadRecord) throws(CatalogError) -> Int64 {
+        try write { database in
+            try database.execute(
+                sql: """
+                    INSERT INTO upload (backend, archive_key, manifest_key, upload_identifier, started_at, owner_process,
+                    owner_start_ticks, owner_boot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                    """,
+                arguments: [
+                    record.backend.description, record.archiveKey, record.manifestKey, record.uploadIdentifier,
+                    record.startedAt, record.ownerProcess, Int64(clamping: record.ownerStartTicks),
+                    record.ownerBootIdentifier,
+                ])
+            return database.lastInsertedRowID
+        }
+    }
+
+    package func updateUpload(_ id: Int64, uploadIdentifier: String) throws(CatalogError) {
+        try write { database in
+            try database.execute(
+                sql: "UPDATE upload SET upload_identifier = ? WHERE id = ?", arguments: [uploadIdentifier, id])
+        }
+    }
+
+    package func endUpload(_ id: Int64) throws(CatalogError) {
+        try write { try $0.execute(sql: "DELETE FROM upload WHERE id = ?", arguments: [id]) }
+    }
+
+    package func uploads() throws(CatalogError) -> [UploadRecord] {
+        try read { database in
+            try Row.fetchAll(database.cachedStatement(sql: "SELECT * FROM upload ORDER BY id")).map { row in
+                UploadRecord(
+                    id: row["id"], backend: try Self.name(row["backend"]), archiveKey: row["archive_key"],
+                    manifestKey: row["manifest_key"], uploadIdentifier: row["upload_identifier"],
+                    startedAt: row["started_at"], ownerProcess: row["owner_process"],
+                    ownerStartTicks: try Self.size(row["owner_start_ticks"]), ownerBootIdentifier: row["owner_boot"])
+            }
+        }
+    }
+
+    // MARK: The whole
+
+    /// Changes whenever anybody commits to the catalog: this process or another.
+    package func changeToken() throws(CatalogError) -> Int64 {
+        do {
+            // The observer never writes, so every commit of this process's pool is another connection's to it.
+            return try observer.unsafeRead { try Int64.fetchOne($0, sql: "PRAGMA data_version") ?? 0 }
+        } catch {
+            throw Self.translate(error, path)
+        }
+    }
+
+    /// SQLite's own check of the whole file; throws `.corrupt` with its first finding.
+    package func checkIntegrity() throws(CatalogError) {
+        try read { database in
+            let findings = try String.fetchAll(database, sql: "PRAGMA integrity_check(1)")
+            guard findings == ["ok"] else {
+                throw CatalogError(.corrupt, "the catalog is damaged: \(findings.first ?? "no answer")")
+            }
+        }
+    }
+
+    // MARK: Rows
+
+    private func summaries(_ clause: String, _ arguments: StatementArguments) throws(CatalogError) -> [BackupSummary] {
+        try read { database in
+            try Row.fetchAll(database.cachedStatement(sql: "SELECT * FROM backup \(clause)"), arguments: arguments)
+                .map(Self.summary)
+        }
+    }
+
+    private func names(_ sql: String, _ arguments: StatementArguments) throws(CatalogError) -> [ResourceName] {
+        try read { database in
+            try String.fetchAll(database.cachedStatement(sql: sql), arguments: arguments).map(Self.name)
+        }
+    }
+
+    private static func arguments(_ identifier: BackupIdentifier) -> StatementArguments {
+        [
+            identifier.backend.description, identifier.org.description, identifier.vm.description,
+            identifier.date.description, identifier.disk.description,
+        ]
+    }
+
+    private static func summary(_ row: Row) throws -> BackupSummary {
+        let identifier = BackupIdentifier(
+            backend: try name(row["backend"]), org: try name(row["org"]), vm: try name(row["vm"]),
+            date: try checked { try BackupDate($0) }(row["date"]), disk: try name(row["disk"]))
+        return BackupSummary(
+            identifier: identifier, rawByteCount: try size(row["raw_size"]), archiveByteCount: try size(row["archive_size"]),
+            dataByteCount: try size(row["data_size"]), createdAt: row["created_at"])
+    }
+
+    private static func name(_ text: String) throws -> ResourceName {
+        try checked { try ResourceName($0) }(text)
+    }
+
+    private static func checked<Value>(_ parse: @escaping (String) throws -> Value) -> (String) throws -> Value {
+        { text in
+            do {
+                return try parse(text)
+            } catch {
+                throw CatalogError(.corrupt, "the catalog holds a name that cannot be: \(error)", cause: error)
+            }
+        }
+    }
+
+    private static func size(_ value: Int64) throws -> UInt64 {
+        guard let size = UInt64(exactly: value) else {
+            throw CatalogError(.corrupt, "the catalog holds a negative size")
+        }
+        return size
+    }
+
+    // MARK: Access
+
+    private func read<Value>(_ body: (Database) throws -> Value) throws(CatalogError) -> Value {
+        do {
+            return try pool.read(body)
+        } catch {
+            throw Self.translate(error, path)
+        }
+    }
+
+    private func write<Value>(_ body: (Database) throws -> Value) throws(CatalogError) -> Value {
+        do {
+            return try pool.write(body)
+        } catch {
+            throw Self.translate(error, path)
+        }
+    }
+
+    private static func translate(_ error: any Error, _ path: String) -> CatalogError {
+        if let error = error as? CatalogError { return error }
+        if let error = error as? DatabaseError, [.SQLITE_CORRUPT, .SQLITE_NOTADB].contains(error.resultCode) {
+            return CatalogError(.corrupt, "the catalog \"\(path)\" is damaged: \(error.message ?? "")", cause: error)
+        }
+        return CatalogError(.unusable, "the catalog \"\(path)\" cannot be used: \(error)", cause: error)
+    }
+}

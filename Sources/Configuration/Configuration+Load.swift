@@ -1,0 +1,120 @@
+internal import BackupNames
+internal import Glibc
+internal import SystemIO
+internal import TOMLKit
+
+extension Configuration {
+    private static let systemPath = "/etc/holdfast/config.toml"
+    private static let maximumByteCount = 1 << 20
+
+    /// Loads the file named, else $HOLDFAST_CONFIG, else /etc/holdfast/config.toml, else the embedded default. `-` means none
+    /// was named.
+    package static func load(path: String?) throws(ConfigurationError) -> Configuration {
+        if let path, path != "-" { return try read(path) }
+        if let path = environment("HOLDFAST_CONFIG"), !path.isEmpty { return try read(path) }
+        if access(systemPath, F_OK) == 0 { return try read(systemPath) }
+        return embeddedDefault
+    }
+
+    /// One directory backend named `local` under the state folder. Root's folders are the system's, others' are in their home.
+    package static var embeddedDefault: Configuration {
+        let home = environment("HOME") ?? "/"
+        let isRoot = geteuid() == 0
+        let state = isRoot ? "/var/lib/holdfast" : (environment("XDG_STATE_HOME") ?? home + "/.local/state") + "/holdfast"
+        let keys = isRoot ? "/etc/holdfast/keys" : (environment("XDG_CONFIG_HOME") ?? home + "/.config") + "/holdfast/keys"
+        guard let local = try? ResourceName("local") else { preconditionFailure("internal error: a name of ours") }
+        return Configuration(
+            stateDirectory: state, keysDirectory: keys, backends: [Backend(name: local, path: state + "/backups")],
+            isEmbeddedDefault: true)
+    }
+
+    private static func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
+
+    private static func read(_ path: String) throws(ConfigurationError) -> Configuration {
+        let bytes: [UInt8]
+        do throws(Errno) {
+            bytes = try readWholeFile(path, maximumByteCount: maximumByteCount)
+        } catch {
+            throw ConfigurationError(code: .unreadable, file: path, line: nil, key: nil, detail: "cannot be read: \(error)")
+        }
+        return try parse(String(decoding: bytes, as: UTF8.self), file: path)
+    }
+
+    /// Parses the text of a file; relative paths in it are relative to the file's folder.
+    package static func parse(_ text: String, file: String) throws(ConfigurationError) -> Configuration {
+        let table: TOMLTable
+        do {
+            table = try TOMLTable(string: text)
+        } catch let error as TOMLParseError {
+            throw ConfigurationError(
+                code: .syntax, file: file, line: Int(error.source.begin.line), key: nil, detail: error.description)
+        } catch {
+            throw ConfigurationError(code: .syntax, file: file, line: nil, key: nil, detail: "\(error)")
+        }
+        let root = ConfigurationTable(table, path: [], file: file, lines: KeyLines(text))
+        try root.allow(["state_dir", "keys_dir", "backends", "orgs", "archive", "memory"])
+        var configuration = Configuration(
+            stateDirectory: try root.path("state_dir"), keysDirectory: try root.path("keys_dir"), backends: [])
+        for (name, backend) in try root.tables("backends") {
+            configuration.backends.append(try parseBackend(name, backend))
+        }
+        guard !configuration.backends.isEmpty else { throw root.error(.missingKey, "backends", "at least one is needed") }
+        for (name, org) in try root.tables("orgs") { configuration.orgs.append(try parseOrg(name, org, configuration)) }
+        if let archive = try root.table("archive") {
+            try archive.allow(["level", "frame_size"])
+            if let level = try archive.optionalInteger("level") {
+                guard (1...19).contains(level) else { throw archive.error(.invalidValue, "level", "must be 1 to 19") }
+                configuration.archive.level = level
+            }
+            if let size = try archive.optionalSize("frame_size") {
+                guard (64 << 10...16 << 20).contains(size), size.nonzeroBitCount == 1 else {
+                    throw archive.error(.invalidValue, "frame_size", "must be a power of two from 64KiB to 16MiB")
+                }
+                configuration.archive.frameByteCount = size
+            }
+        }
+        if let memory = try root.table("memory") {
+            try memory.allow(["budget"])
+            if let budget = try memory.optionalSize("budget") {
+                guard budget >= 64 << 20 else { throw memory.error(.invalidValue, "budget", "must be at least 64MiB") }
+                configuration.memoryBudgetByteCount = budget
+            }
+        }
+        // A backup under way needs some dozen frames at once.
+        guard configuration.archive.frameByteCount * 64 <= max(configuration.memoryBudgetByteCount, 64 << 20) else {
+            throw root.error(.invalidValue, "archive", "frame_size is too large for the memory budget (a 64th of it at most)")
+        }
+        return configuration
+    }
+
+    private static func parseBackend(
+        _ name: ResourceName, _ table: ConfigurationTable
+    ) throws(ConfigurationError) -> Backend {
+        let type = try table.string("type")
+        guard type == "directory" else {
+            throw table.error(.invalidValue, "type", "unknown type of backend \"\(type)\"; there is \"directory\"")
+        }
+        try table.allow(["type", "path", "prefix", "region", "country", "dr"])
+        var backend = Backend(name: name, path: try table.path("path"))
+        backend.prefix = (try table.optionalString("prefix") ?? "").split(separator: "/").map(String.init)
+        backend.region = try table.optionalString("region")
+        backend.country = try table.optionalString("country")
+        backend.isDisasterRecovery = try table.optionalBoolean("dr") ?? false
+        return backend
+    }
+
+    private static func parseOrg(
+        _ name: ResourceName, _ table: ConfigurationTable, _ configuration: Configuration
+    ) throws(ConfigurationError) -> Org {
+        try table.allow(["recovery_recipients", "backend"])
+        var org = Org(name: name)
+        org.recoveryRecipients = try table.optionalStrings("recovery_recipients") ?? []
+        if let backend = try table.optionalString("backend") {
+            guard let known = configuration.backends.first(where: { $0.name.description == backend }) else {
+                throw table.error(.invalidValue, "backend", "no backend is named \"\(backend)\"")
+            }
+            org.backend = known.name
+        }
+        return org
+    }
+}

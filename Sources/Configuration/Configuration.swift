@@ -1,0 +1,37 @@
+package import BackupNames
+
+/// What the configuration file says, checked: DESIGN's TOML, or the embedded default where there is no file.
+package struct Configuration: Sendable, Equatable {
+    package struct Backend: Sendable, Equatable {
+        package var name: ResourceName
+        /// The folder of a directory backend.
+        package var path: String
+        /// Components before `<org>/…` in every object key.
+        package var prefix: [String] = []
+        package var region: String?
+        package var country: String?
+        /// Whether it counts as disaster recovery: another provider, another country.
+        package var isDisasterRecovery = false
+    }
+
+    package struct Org: Sendable, Equatable {
+        package var name: ResourceName
+        package var recoveryRecipients: [String] = []
+        /// Where its backups go unless said otherwise.
+        package var backend: ResourceName?
+    }
+
+    package struct Archive: Sendable, Equatable {
+        package var level = 3
+        package var frameByteCount = 1 << 20
+    }
+
+    package var stateDirectory: String
+    package var keysDirectory: String
+    package var backends: [Backend]
+    package var orgs: [Org] = []
+    package var archive = Archive()
+    package var memoryBudgetByteCount = 256 << 20
+    /// No file was there: the folders are ours to make.
+    package var isEmbeddedDefault = false
+}

@@ -1,0 +1,103 @@
+internal import Foundation
+
+/// The JSON of manifests: objects, arrays, strings and integers, nothing else; and its one canonical form, over which the
+/// MAC is computed: members sorted by the bytes of their names, no white space, integers in decimal, and in strings only
+/// `"`, `\` and control characters escaped (as \u00XX).
+indirect enum CanonicalJSON: Equatable {
+    case object([String: CanonicalJSON])
+    case array([CanonicalJSON])
+    case string(String)
+    case integer(UInt64)
+
+    /// Parses any JSON text that has only these kinds of values; negative and broken numbers, booleans and null are refused.
+    static func parse(_ bytes: [UInt8]) throws(ManifestError) -> CanonicalJSON {
+        let value: Any
+        do {
+            value = try JSONSerialization.jsonObject(with: Data(bytes))
+        } catch {
+            throw ManifestError(.malformed, "the manifest is not JSON")
+        }
+        return try convert(value, depth: 0)
+    }
+
+    private static func convert(_ value: Any, depth: Int) throws(ManifestError) -> CanonicalJSON {
+        guard depth < 8 else { throw ManifestError(.malformed, "the manifest is nested too deeply") }
+        switch value {
+        case let text as String: return .string(text)
+        case let list as [Any]:
+            var items: [CanonicalJSON] = []
+            for item in list { items.append(try convert(item, depth: depth + 1)) }
+            return .array(items)
+        case let members as [String: Any]:
+            var object: [String: CanonicalJSON] = [:]
+            for (name, member) in members { object[name] = try convert(member, depth: depth + 1) }
+            return .object(object)
+        case let number as NSNumber:
+            guard let integer = UInt64(number.stringValue) else {
+                throw ManifestError(.malformed, "the manifest holds a number that is no whole number")
+            }
+            return .integer(integer)
+        default: throw ManifestError(.malformed, "the manifest holds a value of another kind")
+        }
+    }
+
+    /// The canonical form.
+    var bytes: [UInt8] {
+        var output: [UInt8] = []
+        write(to: &output, indentation: nil)
+        return output
+    }
+
+    /// For people: one member a line, two spaces for each level.
+    var prettyBytes: [UInt8] {
+        var output: [UInt8] = []
+        write(to: &output, indentation: 0)
+        return output + [UInt8(ascii: "\n")]
+    }
+
+    private func write(to output: inout [UInt8], indentation: Int?) {
+        switch self {
+        case .integer(let value): output += Array(String(value).utf8)
+        case .string(let text): Self.write(text, to: &output)
+        case .array(let items):
+            Self.writeList("[", "]", items.count, indentation, &output) { index, inner, output in
+                items[index].write(to: &output, indentation: inner)
+            }
+        case .object(let members):
+            let names = members.keys.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+            Self.writeList("{", "}", names.count, indentation, &output) { index, inner, output in
+                Self.write(names[index], to: &output)
+                output += Array((inner == nil ? ":" : ": ").utf8)
+                members[names[index]]?.write(to: &output, indentation: inner)
+            }
+        }
+    }
+
+    private static func writeList(
+        _ open: Character, _ close: Character, _ count: Int, _ indentation: Int?, _ output: inout [UInt8],
+        _ item: (Int, Int?, inout [UInt8]) -> Void
+    ) {
+        output += Array(open.utf8)
+        let inner = indentation.map { $0 + 1 }
+        for index in 0..<count {
+            if index > 0 { output.append(UInt8(ascii: ",")) }
+            if let inner { output += Array(("\n" + String(repeating: "  ", count: inner)).utf8) }
+            item(index, inner, &output)
+        }
+        if let indentation, count > 0 { output += Array(("\n" + String(repeating: "  ", count: indentation)).utf8) }
+        output += Array(close.utf8)
+    }
+
+    private static func write(_ text: String, to output: inout [UInt8]) {
+        let digits = Array("0123456789abcdef".utf8)
+        output.append(UInt8(ascii: "\""))
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"): output += [UInt8(ascii: "\\"), byte]
+            case 0..<0x20: output += Array("\\u00".utf8) + [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+            default: output.append(byte)
+            }
+        }
+        output.append(UInt8(ascii: "\""))
+    }
+}

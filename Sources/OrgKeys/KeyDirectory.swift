@@ -1,0 +1,158 @@
+internal import AgeFormat
+package import BackupNames
+package import CryptoPrimitives
+internal import Glibc
+internal import SystemIO
+
+/// The folder of key files: `<org>.agekey`, standard age identity files usable with `age -i` as they are, and
+/// `<org>.writekey` for orgs that this host may only write for. All are mode 0600, in a folder of mode 0700.
+package struct KeyDirectory: Sendable {
+    package let path: String
+
+    private static let identityEnding = ".agekey"
+    private static let writeOnlyEnding = ".writekey"
+    private static let sealInfo = Array("holdfast/manifest/v1".utf8)
+
+    package init(path: String) {
+        self.path = path
+    }
+
+    // MARK: Reading
+
+    /// The key of an org; one that reads is preferred where both kinds are there.
+    package func key(for org: ResourceName) throws(KeyError) -> OrgKey {
+        if let secret = try read(org, Self.identityEnding) { return try identityKey(org, secret) }
+        if let secret = try read(org, Self.writeOnlyEnding) { return try writeOnlyKey(org, secret) }
+        throw KeyError(.absent, org.description, "has no key in \(path)")
+    }
+
+    /// The orgs that have a key here, by name.
+    package func list() throws(KeyError) -> [ResourceName] {
+        var orgs: Set<ResourceName> = []
+        do throws(Errno) {
+            for entry in try Folder.entries(of: path) {
+                guard let name = entry.name else { continue }
+                for ending in [Self.identityEnding, Self.writeOnlyEnding] where name.hasSuffix(ending) {
+                    if let org = try? ResourceName(String(name.dropLast(ending.count))) { orgs.insert(org) }
+                }
+            }
+        } catch {
+            if error == .noEntry { return [] }
+            throw KeyError(.inaccessible, path, "cannot be read: \(error)", cause: error)
+        }
+        return orgs.sorted()
+    }
+
+    private func identityKey(_ org: ResourceName, _ secret: SecretBytes) throws(KeyError) -> OrgKey {
+        let identities: [AgeIdentity]
+        do throws(AgeError) {
+            identities = try secret.withUnsafeBytes { bytes in
+                Result { () throws(AgeError) in try AgeIdentityFile.parse(bytes) }
+            }.get()
+        } catch {
+            throw KeyError(.malformed, file(org, Self.identityEnding), "is no age identity file: \(error)", cause: error)
+        }
+        guard let first = identities.first else { preconditionFailure("internal error: a key file without identities") }
+        return OrgKey(org: org, identities: identities, recipient: first.recipient, sealKey: Self.sealKey(of: first))
+    }
+
+    private func writeOnlyKey(_ org: ResourceName, _ secret: SecretBytes) throws(KeyError) -> OrgKey {
+        guard let parsed = secret.withUnsafeBytes({ WriteOnlyKeyFile.parse($0) }) else {
+            throw KeyError(.malformed, file(org, Self.writeOnlyEnding), "is no write-only key file")
+        }
+        return OrgKey(org: org, identities: [], recipient: parsed.recipient, sealKey: parsed.sealKey)
+    }
+
+    /// HKDF-SHA-256 of the identity's 32 secret bytes, info `holdfast/manifest/v1`.
+    private static func sealKey(of identity: AgeIdentity) -> SecretBytes {
+        HKDFSHA256.deriveKey(from: identity.secretKey, salt: [], info: sealInfo, count: 32)
+    }
+
+    /// nil where there is no such file. Refuses one that others may read.
+    private func read(_ org: ResourceName, _ ending: String) throws(KeyError) -> SecretBytes? {
+        let path = file(org, ending)
+        let secret: SecretBytes
+        let permissions: UInt32
+        do throws(Errno) {
+            permissions = try FileFacts.of(path).permissions
+            secret = try SecretFile.read(path)
+        } catch {
+            if error == .noEntry { return nil }
+            throw KeyError(.inaccessible, path, "cannot be read: \(error)", cause: error)
+        }
+        guard permissions & 0o077 == 0 else {
+            throw KeyError(
+                .insecureMode, path, "may be read or changed by others (mode \(String(permissions, radix: 8))); chmod 600 it")
+        }
+        return secret
+    }
+
+    // MARK: Writing
+
+    /// Makes a new key. Refuses to overwrite one.
+    package func create(_ org: ResourceName, createdAt: String) throws(KeyError) -> OrgKey {
+        let identity = AgeIdentity.generate()
+        try refuseExisting(org)
+        try store(AgeIdentityFile.serialize(identity, createdAt: createdAt), org, Self.identityEnding)
+        return OrgKey(
+            org: org, identities: [identity], recipient: identity.recipient, sealKey: Self.sealKey(of: identity))
+    }
+
+    /// Takes in an age identity file or a write-only file, as it is. Refuses anything else, and to overwrite a key.
+    package func importKey(_ org: ResourceName, _ bytes: UnsafeRawBufferPointer) throws(KeyError) -> OrgKey {
+        let secret = SecretBytes(copying: bytes)
+        try refuseExisting(org)
+        if let key = try? writeOnlyKey(org, secret) {
+            try store(secret, org, Self.writeOnlyEnding)
+            return key
+        }
+        let key = try identityKey(org, secret)
+        try store(secret, org, Self.identityEnding)
+        return key
+    }
+
+    /// The identity file as it lies here.
+    package func exportIdentity(_ org: ResourceName) throws(KeyError) -> SecretBytes {
+        if let secret = try read(org, Self.identityEnding) { return secret }
+        let key = try key(for: org)
+        throw KeyError(.writeOnly, key.org.description, "has only a write-only key here")
+    }
+
+    /// What a host needs that may back up and not read.
+    package func exportWriteOnly(_ org: ResourceName) throws(KeyError) -> SecretBytes {
+        WriteOnlyKeyFile.serialize(try key(for: org))
+    }
+
+    private func refuseExisting(_ org: ResourceName) throws(KeyError) {
+        for ending in [Self.identityEnding, Self.writeOnlyEnding] where (try? FileFacts.ofLink(file(org, ending))) != nil {
+            throw KeyError(.exists, org.description, "has a key already: \(file(org, ending)); keys are never overwritten")
+        }
+    }
+
+    /// O_EXCL, mode 0600, synced with its folder: a key that was reported is there after a crash.
+    private func store(_ secret: SecretBytes, _ org: ResourceName, _ ending: String) throws(KeyError) {
+        let path = file(org, ending)
+        do throws(Errno) {
+            try makeDirectories(self.path, mode: 0o700)
+            let output = try OwnedFile(
+                opening: path, for: .write, options: [.create, .exclusive, .noFollow], mode: 0o600)
+            do throws(Errno) {
+                var failure: Errno?
+                secret.withUnsafeBytes { bytes in
+                    do throws(Errno) { try output.write(bytes) } catch { failure = error }
+                }
+                if let failure { throw failure }
+                try output.synchronize()
+                try syncDirectory(self.path)
+            } catch {
+                try? FileTree.remove(path)
+                throw error
+            }
+        } catch {
+            let code: KeyError.Code = error == .exists ? .exists : .inaccessible
+            throw KeyError(code, path, "cannot be written: \(error)", cause: error)
+        }
+    }
+
+    private func file(_ org: ResourceName, _ ending: String) -> String { "\(path)/\(org)\(ending)" }
+}
