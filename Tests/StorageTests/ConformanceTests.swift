@@ -19,7 +19,7 @@ import Testing
 
     @Test(arguments: ObjectStoreConformance.checks)
     func `a local folder keeps the contract`(check: ObjectStoreConformance.Check) throws {
-        let folder = try TemporaryFolder()
+        let folder = try TemporaryFolder(.memory)
         try check.run(on: LocalDirectoryStore(name: "local", path: folder.path))
     }
 
@@ -27,7 +27,7 @@ import Testing
     func `a local folder keeps the contract where the file system can do less`(
         method: PublicationMethod, check: ObjectStoreConformance.Check
     ) throws {
-        let folder = try TemporaryFolder()
+        let folder = try TemporaryFolder(.memory)
         try check.run(on: LocalDirectoryStore(name: "local", path: folder.path, publishingBy: method))
     }
 

@@ -5,8 +5,18 @@ import SystemIO
 final class TemporaryFolder: Sendable {
     let path: String
 
-    init() throws {
-        path = "/tmp/holdfast-test-" + String(UInt64.random(in: .min ... .max), radix: 16)
+    /// Where the folder is.
+    enum Place {
+        /// On the machine's disk, where a sync takes its time.
+        case disk
+        /// In memory if the machine has such a place, for thousands of synced files.
+        case memory
+    }
+
+    init(_ place: Place = .disk) throws {
+        let hasMemory = access("/dev/shm", W_OK) == 0
+        let parent = place == .memory && hasMemory ? "/dev/shm" : "/tmp"
+        path = parent + "/holdfast-test-" + String(UInt64.random(in: .min ... .max), radix: 16)
         try makeDirectories(path, mode: 0o700)
     }
 
