@@ -34,12 +34,15 @@ package struct AgeHeader: Sendable {
             if line.starts(with: Array("---".utf8)) {
                 guard line.count > 4, line[3] == UInt8(ascii: " "), let code = Base64.decode(line[4...]),
                     code.count == HMACSHA256.byteCount
-                else { throw AgeError(.header, "the line of the header's MAC is malformed", archiveOffset: UInt64(start)) }
+                else {
+                    throw AgeError(.header, "the line of the header's MAC is malformed", archiveOffset: UInt64(start))
+                }
                 guard !stanzas.isEmpty else {
                     throw AgeError(.header, "the header has no recipients", archiveOffset: UInt64(start))
                 }
                 return AgeHeader(
-                    byteCount: reader.offset, stanzas: stanzas, code: code, authenticated: Array(prefix[..<(start + 3)]))
+                    byteCount: reader.offset, stanzas: stanzas, code: code, authenticated: Array(prefix[..<(start + 3)])
+                )
             }
             guard let stanza = try parseStanza(line, start, &reader) else { return nil }
             stanzas.append(stanza)
@@ -60,7 +63,9 @@ package struct AgeHeader: Sendable {
         let malformed = AgeError(.header, "a recipient stanza is malformed", archiveOffset: UInt64(start))
         guard line.starts(with: Array("-> ".utf8)) else { throw malformed }
         let arguments = line[3...].split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false).map(Array.init)
-        guard arguments.allSatisfy({ !$0.isEmpty && $0.allSatisfy { (33...126).contains($0) } }) else { throw malformed }
+        guard arguments.allSatisfy({ !$0.isEmpty && $0.allSatisfy { (33...126).contains($0) } }) else {
+            throw malformed
+        }
         var body: [UInt8] = []
         while true {
             guard let line = try reader.next() else { return nil }
@@ -72,7 +77,14 @@ package struct AgeHeader: Sendable {
     }
 
     /// The file key: unwrapped by the first identity that fits, then checked by the header's MAC.
+    ///
+    /// Throws `.noMatch` where none fits, `.headerAuthentication` where the MAC does not, and `.header` for a stanza that is
+    /// not what its type says.
     package func fileKey(identities: [AgeIdentity]) throws(AgeError) -> SecretBytes {
+        // A passphrase stanza stands alone (section "scrypt recipient stanza"): its owner must not be fooled about senders.
+        guard stanzas.count == 1 || !stanzas.contains(where: { $0.arguments.first == Self.passphraseType }) else {
+            throw AgeError(.header, "a passphrase stanza is not alone")
+        }
         for stanza in stanzas {
             try Self.check(stanza)
             for identity in identities {
@@ -126,6 +138,7 @@ package struct AgeHeader: Sendable {
     // MARK: X25519 stanzas
 
     private static let stanzaType = Array("X25519".utf8)
+    private static let passphraseType = Array("scrypt".utf8)
 
     /// What an X25519 stanza must look like, whether it is ours or not.
     private static func check(_ stanza: Stanza) throws(AgeError) {

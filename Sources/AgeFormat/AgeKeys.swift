@@ -50,7 +50,9 @@ package struct AgeIdentity: Sendable {
     /// The upper-case Bech32 form, as ASCII.
     package func encoded() -> SecretBytes {
         var text = secretKey.withUnsafeBytes { Bech32.encode(prefix: "age-secret-key-", $0) }
-        for index in text.indices where (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(text[index]) { text[index] -= 32 }
+        for index in text.indices where (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(text[index]) {
+            text[index] -= 32
+        }
         defer { Bech32.wipe(&text) }
         return text.withUnsafeBytes { SecretBytes(copying: $0) }
     }

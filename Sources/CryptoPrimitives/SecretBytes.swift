@@ -12,7 +12,9 @@ package final class SecretBytes: @unchecked Sendable, CustomStringConvertible, C
     /// Takes `count` bytes that `body` fills; they are zero before.
     package init(count: Int, initializingWith body: (UnsafeMutableRawBufferPointer) throws -> Void) rethrows {
         Sodium.start()
-        guard let memory = sodium_malloc(max(1, count)) else { preconditionFailure("internal error: no guarded memory") }
+        guard let memory = sodium_malloc(max(1, count)) else {
+            preconditionFailure("internal error: no guarded memory")
+        }
         sodium_memzero(memory, max(1, count))
         self.memory = memory
         self.count = count
@@ -38,6 +40,11 @@ package final class SecretBytes: @unchecked Sendable, CustomStringConvertible, C
     /// Compares in constant time; the lengths are no secret.
     package func isEqual(to other: SecretBytes) -> Bool {
         count == other.count && sodium_memcmp(memory, other.memory, count) == 0
+    }
+
+    /// Zeroes secret bytes that had to pass through ordinary memory; the compiler cannot leave it out (sodium_memzero(3)).
+    package static func wipe(_ bytes: UnsafeMutableRawBufferPointer) {
+        if let base = bytes.baseAddress { sodium_memzero(base, bytes.count) }
     }
 
     package var description: String { "<\(count) secret bytes>" }

@@ -15,7 +15,8 @@ package enum X25519 {
     }
 
     /// Throws `.lowOrderPoint` where the result would be zero.
-    package static func sharedSecret(_ secret: SecretBytes, with publicKey: [UInt8]) throws(CryptoError) -> SecretBytes {
+    package static func sharedSecret(_ secret: SecretBytes, with publicKey: [UInt8]) throws(CryptoError) -> SecretBytes
+    {
         Sodium.start()
         precondition(
             secret.count == byteCount && publicKey.count == byteCount, "internal error: X25519 keys have 32 bytes")
