@@ -18,7 +18,8 @@ struct PrimitiveTests {
             SHA256Hasher.digest(of: Array("abc".utf8)).hexadecimal
                 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
         #expect(
-            SHA256Hasher.digest(of: []).hexadecimal == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+            SHA256Hasher.digest(of: []).hexadecimal
+                == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
         var hasher = SHA256Hasher()
         for _ in 0..<1000 { [UInt8](repeating: 0x61, count: 1000).withUnsafeBytes { hasher.update($0) } }
         #expect(
@@ -31,6 +32,32 @@ struct PrimitiveTests {
         #expect(SHA256Digest(hexadecimal: digest.hexadecimal.uppercased()) == nil)
         #expect(SHA256Digest(hexadecimal: String(digest.hexadecimal.dropLast())) == nil)
         #expect(!digest.isEqualInConstantTime(to: SHA256Hasher.digest(of: [1, 2, 4])))
+    }
+
+    @Test func `SHA-256 is the same in one piece and in many, at every size around its blocks`() {
+        for count in [0, 1, 55, 56, 63, 64, 65, 119, 127, 128, 129, 1000] {
+            let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+            for step in [1, 13, 64, 200] {
+                var hasher = SHA256Hasher()
+                for start in stride(from: 0, to: count, by: step) {
+                    Array(bytes[start..<min(count, start + step)]).withUnsafeBytes { hasher.update($0) }
+                }
+                #expect(hasher.finalize() == SHA256Hasher.digest(of: bytes))
+            }
+        }
+    }
+
+    @Test func `HMAC of RFC 4231, cases 1 and 6`() {
+        func code(_ key: [UInt8], _ message: String) -> [UInt8] {
+            Array(message.utf8).withUnsafeBytes { HMACSHA256.authenticationCode(for: $0, key: secret(key)) }
+        }
+        #expect(
+            code([UInt8](repeating: 0x0b, count: 20), "Hi There")
+                == bytes("b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"))
+        #expect(
+            code(
+                [UInt8](repeating: 0xaa, count: 131), "Test Using Larger Than Block-Size Key - Hash Key First")
+                == bytes("60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"))
     }
 
     @Test func `HMAC of RFC 4231, case 2`() {
@@ -63,6 +90,51 @@ struct PrimitiveTests {
             _ = try X25519.sharedSecret(scalar, with: [UInt8](repeating: 0, count: 32))
         }
         #expect(error?.code == .lowOrderPoint)
+    }
+
+    @Test func `X25519: two sides agree, at random`() throws {
+        for _ in 0..<20 {
+            let left = SecretBytes.random(count: 32)
+            let right = SecretBytes.random(count: 32)
+            let first = try X25519.sharedSecret(left, with: X25519.publicKey(for: right))
+            #expect(try X25519.sharedSecret(right, with: X25519.publicKey(for: left)).isEqual(to: first))
+        }
+    }
+
+    /// Section 2.8.2 has associated data, which age does not use: the ciphertext is the section's, and the tag is that of
+    /// libsodium for the same key, nonce and text without associated data.
+    @Test func `ChaCha20-Poly1305 of RFC 8439, section 2.8.2`() {
+        let plaintext = Array(
+            ("Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
+                + "sunscreen would be it.").utf8)
+        let answer = bytes(
+            """
+            d31a8d34648e60db7b86afbc53ef7ec2a4aded51296e08fea9e2b5a736ee62d63dbea45e8ca9671282fafb69da92728b
+            1a71de0a9e060b2905d6a5b67ecd3b3692ddbd7f2d778b8c9803aee328091b58fab324e4fad675945585808b4831d7bc
+            3ff4def08e4b7a9de576d26586cec64b61166a23a4681fd59456aea1d29f82477216
+            """)
+        var cipher = ChaCha20Poly1305(key: secret(Array(0x80...0x9f)))
+        let nonce = bytes("070000004041424344454647")
+        var sealed = [UInt8](repeating: 0, count: plaintext.count + 16)
+        // Twice, with an opening in between: a context that changes its direction stays right.
+        for _ in 0..<2 {
+            nonce.withUnsafeBytes { nonce in
+                plaintext.withUnsafeBytes { plaintext in
+                    sealed.withUnsafeMutableBytes { cipher.seal(nonce: nonce, plaintext: plaintext, into: $0) }
+                }
+            }
+            #expect(sealed == answer)
+            // In place.
+            let isAuthentic = nonce.withUnsafeBytes { nonce in
+                sealed.withUnsafeMutableBytes { sealed in
+                    cipher.open(
+                        nonce: nonce, ciphertext: UnsafeRawBufferPointer(sealed),
+                        into: UnsafeMutableRawBufferPointer(rebasing: sealed[..<plaintext.count]))
+                }
+            }
+            #expect(isAuthentic)
+            #expect(Array(sealed[..<plaintext.count]) == plaintext)
+        }
     }
 
     @Test func `ChaCha20-Poly1305 seals and opens, at every size around its blocks, and refuses every flipped bit`() {
