@@ -83,6 +83,8 @@ let package = Package(
             ], swiftSettings: settings),
 
         library("StorageTesting", ["Storage"]),
+        tests("SystemIOTests", ["SystemIO"]),
+        tests("StorageTests", ["Storage", "StorageTesting", "SystemIO"]),
         tests("CryptoPrimitivesTests", ["CryptoPrimitives"]),
         tests("WorkersTests", ["Workers"]),
         tests("AgeFormatTests", ["AgeFormat", "CryptoPrimitives"]),

@@ -3,7 +3,7 @@ package import CryptoPrimitives
 /// The header of an age v1 file (age-encryption.org/v1, section "Header"): for each recipient a stanza that wraps the file
 /// key, and a MAC under the file key over all of it.
 package struct AgeHeader: Sendable {
-    /// Larger headers are refused before memory is taken: some 400 recipients.
+    /// Larger headers are refused before memory is taken: 668 recipients fit.
     package static let maximumByteCount = 64 * 1024
     static let versionLine = Array("age-encryption.org/v1\n".utf8)
     static let fileKeyByteCount = 16

@@ -1,3 +1,4 @@
+internal import AgeFormat
 package import Archive
 package import CryptoPrimitives
 internal import SeekableZstd
@@ -32,9 +33,11 @@ package struct ArchiveScan {
         var rawDone: UInt64 = 0
     }
 
-    /// Runs the pass. `progress` is called on this thread with the raw bytes read so far. Blocks.
+    /// Runs the pass. `deliver` is called with each frame's raw bytes, in their order, on one thread at a time; `progress` on
+    /// this thread with the raw bytes read so far. Blocks.
     package static func run(
         _ reader: ArchiveReader, source: any ArchiveSource, workers: WorkerPool, decoders: FrameDecoderPool,
+        deliver: (@Sendable (_ rawOffset: UInt64, RawPiece) throws -> Void)? = nil,
         progress: (UInt64) throws -> Void = { _ in }
     ) throws -> Hashes {
         let state = Monitor(State())
@@ -99,7 +102,14 @@ package struct ArchiveScan {
                 }
                 order.deliver(position, pieces) { pieces in
                     rawLane.submit {
-                        for piece in pieces { rawHasher.update(piece) }
+                        do {
+                            for piece in pieces {
+                                rawHasher.update(piece)
+                                try deliver?(rawHasher.rawByteCount - piece.byteCount, piece)
+                            }
+                        } catch {
+                            state.withLock { if $0.failure == nil { $0.failure = error } }
+                        }
                         state.withLock { $0.runsInFlight -= 1 }
                     }
                 }
@@ -146,18 +156,29 @@ package struct ArchiveScan {
     }
 }
 
-private enum RawPiece: Sendable {
+/// What one frame holds.
+package enum RawPiece: Sendable {
+    /// The first bytes of a buffer, as many as the number says.
     case data(Buffer, Int)
     case zeros(UInt64)
+
+    package var byteCount: UInt64 {
+        switch self {
+        case .data(_, let count): UInt64(count)
+        case .zeros(let count): count
+        }
+    }
 }
 
 /// A hash that only the jobs of one lane touch, and the scan itself when the lane is drained: hence Sendable.
 private final class ScanHasher: @unchecked Sendable {
     private var hasher = SHA256Hasher()
+    private(set) var rawByteCount: UInt64 = 0
 
     func update(_ bytes: UnsafeRawBufferPointer) { hasher.update(bytes) }
 
     func update(_ piece: RawPiece) {
+        rawByteCount += piece.byteCount
         switch piece {
         case .data(let buffer, let count): hasher.update(buffer.prefix(count))
         case .zeros(let count): hasher.update(zeros: count)

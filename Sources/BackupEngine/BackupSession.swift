@@ -1,8 +1,10 @@
+internal import AgeFormat
+internal import Logging
 package import Archive
 package import BackupNames
 internal import Catalog
 internal import CryptoPrimitives
-package import DiskImage
+internal import DiskImage
 internal import Glibc
 package import Manifest
 internal import OrgKeys

@@ -1,8 +1,8 @@
-package import Archive
-package import Catalog
-package import Manifest
-package import OrgKeys
-package import Storage
+internal import Archive
+internal import Catalog
+internal import Manifest
+internal import OrgKeys
+internal import Storage
 
 /// What stopped a backup, a restore, a verification or a reader. The command maps each code to one exit code, the mount to
 /// one errno, each in one exhaustive switch.

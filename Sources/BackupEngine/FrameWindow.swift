@@ -1,5 +1,5 @@
-package import Archive
-internal import Workers
+internal import Archive
+package import Workers
 
 /// What takes whole frames, in order.
 package protocol FrameSink {

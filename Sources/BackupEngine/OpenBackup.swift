@@ -1,3 +1,4 @@
+internal import AgeFormat
 package import Archive
 package import BackupNames
 package import Catalog
@@ -5,7 +6,7 @@ internal import CryptoPrimitives
 package import Manifest
 internal import OrgKeys
 internal import SeekableZstd
-package import Storage
+internal import Storage
 
 /// A backup whose manifest is verified: authentic, and about this very name.
 package struct VerifiedManifest: Sendable {

@@ -1,4 +1,4 @@
-package import Archive
+internal import Archive
 package import BackupNames
 package import CryptoPrimitives
 internal import SeekableZstd

@@ -1,4 +1,4 @@
-package import Archive
+internal import Archive
 package import Storage
 
 /// An archive at a backend, as the reader sees it.

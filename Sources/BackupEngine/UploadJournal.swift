@@ -1,3 +1,4 @@
+internal import Logging
 internal import Archive
 package import BackupNames
 internal import Catalog

@@ -1,4 +1,5 @@
-package import Archive
+internal import Catalog
+internal import Archive
 package import BackupNames
 package import CryptoPrimitives
 internal import Manifest
@@ -48,8 +49,8 @@ extension Engine {
         let hashes: ArchiveScan.Hashes
         do {
             hashes = try ArchiveScan.run(
-                backup.reader, source: backup.source, workers: workers, decoders: decoders
-            ) { done in try progress(done, manifest.rawByteCount) }
+                backup.reader, source: backup.source, workers: workers, decoders: decoders,
+                progress: { try progress($0, manifest.rawByteCount) })
         } catch {
             throw EngineError(error, subject: "\(backup.identifier)")
         }
@@ -76,7 +77,8 @@ extension Engine {
             guard let record = try catalog.access(identifier) else {
                 throw EngineError(.notFound, "there is no backup \(identifier)")
             }
-            let manifest = try archiveManifest(of: record)
+            let manifest = try (try? keys.key(for: identifier.org)) == nil
+                ? Manifest(unverified: record.manifestJSON) : manifest(of: record).manifest
             let key = try backend.archiveKey(of: identifier)
             let stored = try backend.store.head(key)
             guard stored.byteCount == manifest.archiveByteCount else {

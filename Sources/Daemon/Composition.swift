@@ -11,11 +11,16 @@ internal import SystemIO
 
 /// Puts the parts together as the configuration says: the only place that knows all of them.
 package enum Composition {
+    /// The state folder is its owner's alone: the catalog holds the hashes and names of everything.
+    package static func makeStateDirectory(_ configuration: Configuration) throws {
+        try makeDirectories(configuration.stateDirectory, mode: 0o700)
+    }
+
     /// Makes the state folder, opens the catalog, the backends and the keys. With `createsBackends` a missing folder of the
     /// embedded default's backend is made; a configured folder that is missing is an error of its backend, shown when it is
     /// used, for an unmounted disk must not silently become an empty backend.
     package static func engine(_ configuration: Configuration, log: Logger) throws -> Engine {
-        try makeDirectories(configuration.stateDirectory, mode: 0o700)
+        try makeStateDirectory(configuration)
         let catalog = try Catalog(path: configuration.stateDirectory + "/catalog.sqlite")
         let backends = try configuration.backends.map { backend in
             let store = LocalDirectoryStore(name: backend.name.description, path: backend.path)

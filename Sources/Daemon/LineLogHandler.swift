@@ -29,7 +29,7 @@ package struct LineLogHandler: LogHandler {
     }
 
     private static var time: String {
-        var now = time(nil)
+        var now = Glibc.time(nil)
         var parts = tm()
         gmtime_r(&now, &parts)
         var text = [CChar](repeating: 0, count: 32)

@@ -1,3 +1,4 @@
+internal import Logging
 internal import BackupEngine
 internal import BackupNames
 internal import Catalog

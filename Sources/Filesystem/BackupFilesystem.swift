@@ -1,3 +1,5 @@
+internal import SeekableZstd
+internal import Manifest
 package import BackupEngine
 internal import BackupNames
 internal import Catalog

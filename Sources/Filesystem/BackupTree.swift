@@ -1,3 +1,4 @@
+internal import CryptoPrimitives
 internal import BackupEngine
 internal import BackupNames
 internal import Catalog

@@ -1,5 +1,5 @@
 package import BackupEngine
-package import BackupNames
+internal import BackupNames
 
 /// What a file operation answers with when it cannot be done. `FuseBridge` maps each code to one errno.
 package struct FileSystemError: Error, CustomStringConvertible {

@@ -2,7 +2,7 @@ internal import Archive
 package import BackupEngine
 internal import SeekableZstd
 internal import Synchronization
-package import Workers
+internal import Workers
 
 /// A piece of an answer: bytes that stay valid as long as the slice lives.
 package struct ReadSlice: Sendable {

@@ -1,3 +1,5 @@
+internal import Manifest
+internal import Catalog
 internal import BackupEngine
 internal import BackupNames
 internal import Logging

@@ -1,5 +1,6 @@
+internal import Archive
 internal import BackupEngine
-package import BackupNames
+internal import BackupNames
 internal import Catalog
 internal import Glibc
 internal import Logging
@@ -313,7 +314,7 @@ final class StagedFile: Sendable {
                     throw FileSystemError(
                         .invalid, "\(now.name.fileName) is an image of disk \"\(now.name.disk)\", not of \"\(name.disk)\"")
                 }
-                do {
+                do throws(EngineError) {
                     try session.register()
                 } catch {
                     throw fail(&work, error)

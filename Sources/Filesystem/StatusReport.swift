@@ -1,3 +1,4 @@
+internal import Archive
 internal import BackupEngine
 internal import BackupNames
 internal import Catalog

@@ -13,28 +13,6 @@ enum FuseOperations {
         return table
     }
 
-    /// Runs `body` and answers with its error, if it throws one; `body` returns how to answer otherwise.
-    private static func answer(
-        _ request: fuse_req_t?, _ body: (BackupFilesystem, FuseContext, Int32) throws -> ((consuming FuseReply) -> Void)
-    ) {
-        guard let request else { return }
-        let reply = FuseReply(request)
-        let context = Unmanaged<FuseContext>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
-        do {
-            let send = try body(context.filesystem, context, reply.process)
-            send(reply)
-        } catch {
-            reply.error(error)
-        }
-    }
-
-    private static func text(_ pointer: UnsafePointer<CChar>?) throws -> String {
-        guard let pointer, let text = String(validatingCString: pointer) else {
-            throw FileSystemError(.invalid, "a name that is not UTF-8")
-        }
-        return text
-    }
-
     // MARK: Names and attributes
 
     private static func addNames(_ table: inout fuse_lowlevel_ops) {
@@ -113,17 +91,10 @@ enum FuseOperations {
         }
         table.listxattr = { request, number, size in
             answer(request) { filesystem, _, _ in
-                let names = try filesystem.extendedAttributes(number).flatMap { Array($0.name.utf8) + [0] }
+                let names = try filesystem.extendedAttributes(number).flatMap { Array($0.name.utf8) + [UInt8(0)] }
                 return try sized(names, limit: size)
             }
         }
-    }
-
-    /// The protocol of extended attributes: with no room the size is asked for, with too little it is ERANGE.
-    private static func sized(_ bytes: [UInt8], limit: Int) throws -> (consuming FuseReply) -> Void {
-        if limit == 0 { return { $0.attributeByteCount(bytes.count) } }
-        guard bytes.count <= limit else { throw FileSystemError(.bufferTooSmall, "\(bytes.count) bytes") }
-        return { reply in bytes.withUnsafeBytes { [reply = ReplyBox(reply)] in reply.take().bytes($0) } }
     }
 
     // MARK: Files
@@ -241,20 +212,37 @@ enum FuseOperations {
             }
         }
     }
+}
 
-    private static func intent(_ flags: Int32) -> OpenIntent {
-        OpenIntent(forWriting: flags & O_ACCMODE != O_RDONLY, truncates: flags & O_TRUNC != 0)
+/// Runs `body` and answers with its error, if it throws one; `body` returns how to answer otherwise.
+private func answer(
+    _ request: fuse_req_t?, _ body: (BackupFilesystem, FuseContext, Int32) throws -> ((consuming FuseReply) -> Void)
+) {
+    guard let request else { return }
+    let reply = FuseReply(request)
+    let context = Unmanaged<FuseContext>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
+    do {
+        let send = try body(context.filesystem, context, reply.process)
+        send(reply)
+    } catch {
+        reply.error(error)
     }
 }
 
-/// Carries a reply into a closure that runs exactly once.
-private final class ReplyBox {
-    private var reply: FuseReply?
-
-    init(_ reply: consuming FuseReply) { self.reply = consume reply }
-
-    func take() -> FuseReply {
-        guard let taken = reply.take() else { preconditionFailure("internal error: a reply was taken twice") }
-        return taken
+private func text(_ pointer: UnsafePointer<CChar>?) throws -> String {
+    guard let pointer, let text = String(validatingCString: pointer) else {
+        throw FileSystemError(.invalid, "a name that is not UTF-8")
     }
+    return text
+}
+
+/// The protocol of extended attributes: with no room the size is asked for, with too little it is ERANGE.
+private func sized(_ bytes: [UInt8], limit: Int) throws -> (consuming FuseReply) -> Void {
+    if limit == 0 { return { $0.attributeByteCount(bytes.count) } }
+    guard bytes.count <= limit else { throw FileSystemError(.bufferTooSmall, "\(bytes.count) bytes") }
+    return { $0.bytes(bytes) }
+}
+
+private func intent(_ flags: Int32) -> OpenIntent {
+    OpenIntent(forWriting: flags & O_ACCMODE != O_RDONLY, truncates: flags & O_TRUNC != 0)
 }

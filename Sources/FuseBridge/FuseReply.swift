@@ -70,8 +70,10 @@ struct FuseReply: ~Copyable {
         discard self
     }
 
-    consuming func bytes(_ bytes: UnsafeRawBufferPointer) {
-        fuse_reply_buf(request, bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count)
+    consuming func bytes(_ bytes: [UInt8]) {
+        bytes.withUnsafeBytes {
+            _ = fuse_reply_buf(request, $0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count)
+        }
         discard self
     }
 

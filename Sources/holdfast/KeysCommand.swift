@@ -1,3 +1,4 @@
+internal import AgeFormat
 internal import ArgumentParser
 internal import BackupEngine
 internal import BackupNames

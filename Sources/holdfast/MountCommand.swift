@@ -1,0 +1,57 @@
+internal import ArgumentParser
+internal import BackupEngine
+internal import Configuration
+internal import Daemon
+internal import Foundation
+internal import Logging
+
+struct MountCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "mount",
+        abstract: "Mount all backends as a tree of plain files.",
+        discussion: """
+            Goes to the background once reads are answered; `umount DIR` or SIGTERM ends it. Also works as \
+            `mount -t fuse.holdfast CONFIG DIR` and from /etc/fstab.
+            """)
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "The configuration file, or - for the usual one.") var file: String
+    @Argument(help: "An empty folder to mount on.") var directory: String
+    @Option(name: .short, help: "Mount options, such as ro,allow_other,uid=1000,gid=1000,umask=022.") var options: [String] = []
+    @Flag(name: .shortAndLong, help: "Stay in the foreground; speaks systemd's notify protocol.") var foreground = false
+
+    func run() throws {
+        let configuration = try Configuration.load(path: file == "-" ? common.config : file)
+        let options = try MountOptions(parsing: options)
+        let mountpoint = try Mountpoint.check(directory)
+        if !foreground, !BackgroundStart.isChild {
+            return try startInBackground(configuration, mountpoint)
+        }
+        let log = Logger(label: "holdfast") { _ in
+            LineLogHandler(
+                descriptor: StandardStream.error.rawValue, level: .info,
+                showsTime: ProcessInfo.processInfo.environment["JOURNAL_STREAM"] == nil)
+        }
+        let engine = try Composition.engine(configuration, log: log)
+        try MountDaemon.run(engine, at: mountpoint, options: options) {
+            BackgroundStart.reportReady()
+            ServiceManager.notify("READY=1")
+            log.info("mounted at \(mountpoint)")
+        }
+        ServiceManager.notify("STOPPING=1")
+    }
+
+    /// The child gets absolute paths, for it leaves this folder.
+    private func startInBackground(_ configuration: Configuration, _ mountpoint: String) throws {
+        var arguments = ["holdfast", "mount"]
+        if let config = common.config { arguments += ["--config", absolute(config)] }
+        arguments += [file == "-" ? "-" : absolute(file), mountpoint]
+        for list in options { arguments += ["-o", list] }
+        try Composition.makeStateDirectory(configuration)
+        try BackgroundStart.run(arguments: arguments, logPath: configuration.stateDirectory + "/holdfast.log")
+    }
+
+    private func absolute(_ path: String) -> String {
+        path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
+    }
+}
