@@ -95,7 +95,8 @@ struct AgeHeaderTests {
             }
         }
         #expect(makeCode([]) == .recipient)
-        #expect(makeCode([AgeRecipient](repeating: identity.recipient, count: 700)) == .recipient)
+        #expect(makeCode([AgeRecipient](repeating: identity.recipient, count: 668)) == nil)
+        #expect(makeCode([AgeRecipient](repeating: identity.recipient, count: 669)) == .recipient)
         // The Bech32 form of 32 zeros, a point of low order.
         let zero = try AgeRecipient("age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq5cu47z")
         #expect(makeCode([zero]) == .recipient)

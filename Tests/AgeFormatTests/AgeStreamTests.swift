@@ -203,4 +203,34 @@ struct AgeStreamTests {
         }
         #expect(file == sequential)
     }
+
+    @Test func `the format page's example has the sizes it says`() throws {
+        let file = try Age.encrypt(plaintext(100_000), to: [identity.recipient])
+        let header = try #require(try AgeHeader.parse(file))
+        let layout = try PayloadLayout(headerByteCount: header.byteCount, archiveByteCount: UInt64(file.count))
+        #expect(header.byteCount == 168)
+        #expect(layout.archiveRange(ofChunk: 0) == 184..<65_736)
+        #expect(layout.archiveRange(ofChunk: 1) == 65_736..<100_216)
+        #expect(file.count == 100_216)
+    }
+
+    @Test(arguments: [0, 1, 15, 65_553, 65_567, 65_568, 196_672] as [UInt64])
+    func `a size that no age file has is refused`(sealedByteCount: UInt64) {
+        let error = #expect(throws: AgeError.self) {
+            _ = try PayloadLayout(headerByteCount: 168, archiveByteCount: 184 + sealedByteCount)
+        }
+        #expect(error?.code == .payload)
+    }
+
+    @Test func `the largest size makes no overflow`() throws {
+        // The largest that leaves a whole last chunk.
+        let size = UInt64.max - (UInt64.max - 184) % 65_552
+        let layout = try PayloadLayout(headerByteCount: 168, archiveByteCount: size)
+        #expect(layout.archiveRange(ofChunk: layout.chunkCount - 1).upperBound == size)
+        #expect(layout.plaintextRange(ofChunk: layout.chunkCount - 1).upperBound == layout.plaintextByteCount)
+        let error = #expect(throws: AgeError.self) {
+            _ = try PayloadLayout(headerByteCount: 168, archiveByteCount: 183)
+        }
+        #expect(error?.code == .header)
+    }
 }
