@@ -1,19 +1,28 @@
 internal import CZstd
 
 /// Compresses raw blocks to independent zstd frames, each with its content size and checksum. The same input and settings
-/// give the same bytes. One thread at a time; the context is reused, so nothing is allocated per frame.
+/// give the same bytes with the same libzstd.
+///
+/// One thread at a time. The context is reused: after the first frame of the largest size nothing is allocated.
 package struct FrameCompressor: ~Copyable {
     private let context: OpaquePointer
+    private let maximumRawByteCount: Int
 
-    /// Traps for a level that libzstd does not know; the configuration checks it.
+    /// A compressor for frames of at most `maximumRawByteCount` raw bytes, which bounds its memory. Traps for a level that
+    /// libzstd does not know; the configuration checks it.
     package init(level: Int32, maximumRawByteCount: Int) {
+        precondition(
+            maximumRawByteCount > 0 && maximumRawByteCount <= Int(UInt32.max),
+            "internal error: frames of \(maximumRawByteCount) bytes")
         precondition(level >= ZSTD_minCLevel() && level <= ZSTD_maxCLevel(), "internal error: zstd level \(level)")
         guard let context = ZSTD_createCCtx() else { preconditionFailure("internal error: no zstd context") }
         self.context = context
+        self.maximumRawByteCount = maximumRawByteCount
         for (parameter, value) in [
             (ZSTD_c_compressionLevel, level), (ZSTD_c_checksumFlag, 1), (ZSTD_c_contentSizeFlag, 1),
         ] {
-            precondition(ZSTD_isError(ZSTD_CCtx_setParameter(context, parameter, value)) == 0, "internal error: zstd parameter")
+            precondition(
+                ZSTD_isError(ZSTD_CCtx_setParameter(context, parameter, value)) == 0, "internal error: zstd parameter")
         }
     }
 
@@ -26,12 +35,13 @@ package struct FrameCompressor: ~Copyable {
 
     /// Compresses `raw`, which must not be empty, and returns its entry for the seek table.
     ///
-    /// Data that is not zero must never look like a zero frame in the seek table: in the one case in 2^32 where it would, the
-    /// frame is written with raw blocks, which has another size.
+    /// Data that is not zero must never look like a zero frame in the seek table: where its size and checksum happen
+    /// to be those of one, the frame is written with raw blocks, which has another size.
     package mutating func compress(
         _ raw: UnsafeRawBufferPointer, into destination: UnsafeMutableRawBufferPointer
     ) throws(SeekableZstdError) -> SeekTable.Entry {
-        precondition(raw.count > 0 && raw.count <= Int(UInt32.max), "internal error: a frame of \(raw.count) bytes")
+        precondition(raw.count > 0 && raw.count <= maximumRawByteCount, "internal error: a frame of \(raw.count) bytes")
+        // ZSTD_compress2 takes the size of `raw` as the pledged size, so it fits tables and window to a last short frame.
         let size = ZSTD_compress2(context, destination.baseAddress, destination.count, raw.baseAddress, raw.count)
         guard ZSTD_isError(size) == 0 else {
             throw SeekableZstdError(.compressor, String(cString: ZSTD_getErrorName(size)))
@@ -39,12 +49,19 @@ package struct FrameCompressor: ~Copyable {
         let entry = SeekTable.Entry(
             compressedByteCount: UInt32(size), rawByteCount: UInt32(raw.count),
             checksum: UInt32(littleEndian: destination.loadUnaligned(fromByteOffset: size - 4, as: UInt32.self)))
-        guard SeekTable.isZeroFrame(entry) else { return entry }
+        return Self.distinguishedFromZeroFrames(entry, raw, in: destination)
+    }
+
+    /// The entry as it is, unless it is a zero frame's and `raw` is not zero: then the frame is written anew.
+    static func distinguishedFromZeroFrames(
+        _ entry: SeekTable.Entry, _ raw: UnsafeRawBufferPointer, in destination: UnsafeMutableRawBufferPointer
+    ) -> SeekTable.Entry {
+        guard SeekTable.isZeroFrame(entry), raw.contains(where: { $0 != 0 }) else { return entry }
         return RawBlockFrame.write(raw, checksum: entry.checksum, into: destination)
     }
 }
 
-/// A frame whose blocks are all raw.
+/// A frame whose blocks are all raw, so that its size tells it from any zero frame.
 enum RawBlockFrame {
     private static let blockByteCount = 128 << 10
     private static let headerByteCount = 10

@@ -1,7 +1,8 @@
 /// The seek table of the zstd seekable format 0.1.0: the sizes and checksums of all frames, in their order.
 ///
-/// Compact: 12 bytes for each frame and a checkpoint of offsets for every 64 of them (the table of a full 1 TiB disk takes
-/// 13 MiB). A frame is found by binary search over checkpoints, then by a short walk.
+/// Compact: 12 bytes for each frame, a checkpoint of offsets for every 64 of them, 4 bytes for each change between data and
+/// hole (the table of a full 1 TiB disk takes 13 MiB, with a hole between any two frames 17 MiB). A frame is found by binary
+/// search over checkpoints, then by a short walk; the end of a run of data or of zeros by binary search, however long it is.
 package struct SeekTable: Sendable, Equatable {
     package struct Entry: Hashable, Sendable {
         package var compressedByteCount: UInt32
@@ -23,8 +24,10 @@ package struct SeekTable: Sendable, Equatable {
 
     private static let checkpointDistance = 64
 
-    private var entries: [Entry] = []
+    var entries: [Entry] = []
     private var checkpoints: [Checkpoint] = []
+    /// The first frame of each run of frames of one kind, data or zeros by turns; the first run's kind is its first frame's.
+    private(set) var runStarts: [UInt32] = []
     package private(set) var rawByteCount: UInt64 = 0
     /// The bytes of all frames before the table.
     package private(set) var compressedByteCount: UInt64 = 0
@@ -37,15 +40,19 @@ package struct SeekTable: Sendable, Equatable {
 
     package init() {}
 
+    /// Traps at `maximumFrameCount`, which the format cannot exceed.
     package mutating func append(_ entry: Entry) {
+        precondition(entries.count < Self.maximumFrameCount, "internal error: more frames than a seek table can list")
         if entries.count % Self.checkpointDistance == 0 {
             checkpoints.append(Checkpoint(rawOffset: rawByteCount, streamOffset: compressedByteCount))
         }
+        let isZero = Self.isZeroFrame(entry)
+        if entries.last.map(Self.isZeroFrame) != isZero { runStarts.append(UInt32(entries.count)) }
         entries.append(entry)
         rawByteCount += UInt64(entry.rawByteCount)
         compressedByteCount += UInt64(entry.compressedByteCount)
         maximumFrameRawByteCount = max(maximumFrameRawByteCount, entry.rawByteCount)
-        if !Self.isZeroFrame(entry) {
+        if !isZero {
             dataByteCount += UInt64(entry.rawByteCount)
             maximumDataFrameRawByteCount = max(maximumDataFrameRawByteCount, entry.rawByteCount)
         }
@@ -95,150 +102,5 @@ package struct SeekTable: Sendable, Equatable {
         return offsets
     }
 
-    // MARK: Holes
-
-    /// Whether a frame is a canonical zero frame: told from its entry alone.
-    package func isZeroFrame(_ index: Int) -> Bool { Self.isZeroFrame(entries[index]) }
-
-    static func isZeroFrame(_ entry: Entry) -> Bool {
-        let size = Int(entry.rawByteCount)
-        return ZeroFrame.exists(rawByteCount: size) && entry == ZeroFrame.entry(rawByteCount: size)
-    }
-
-    /// The first raw offset from `offset` on that holds data; nil where there is only a hole left.
-    package func nextData(at offset: UInt64) -> UInt64? {
-        guard offset < rawByteCount else { return nil }
-        var index = frameIndex(containingRawOffset: offset)
-        var start = rawRange(ofFrame: index).lowerBound
-        while index < entries.count {
-            if !isZeroFrame(index) { return max(offset, start) }
-            start += UInt64(entries[index].rawByteCount)
-            index += 1
-        }
-        return nil
-    }
-
-    /// The first raw offset from `offset` on that lies in a hole; the end of the image counts as one.
-    package func nextHole(at offset: UInt64) -> UInt64 {
-        guard offset < rawByteCount else { return rawByteCount }
-        var index = frameIndex(containingRawOffset: offset)
-        var start = rawRange(ofFrame: index).lowerBound
-        while index < entries.count {
-            if isZeroFrame(index) { return max(offset, start) }
-            start += UInt64(entries[index].rawByteCount)
-            index += 1
-        }
-        return rawByteCount
-    }
-
     package static func == (left: SeekTable, right: SeekTable) -> Bool { left.entries == right.entries }
-}
-
-// MARK: The table in the stream
-
-/// All integers are little-endian. A skippable frame: magic number 0x184D2A5E, size of what follows, 12 bytes for each frame
-/// (compressed size, raw size, checksum), then the footer: number of frames, descriptor (0x80: with checksums), 0x8F92EAB1.
-extension SeekTable {
-    package static let footerByteCount = 9
-    private static let headerByteCount = 8
-    private static let entryByteCount = 12
-    private static let skippableMagic: UInt32 = 0x184D_2A5E
-    private static let seekableMagic: UInt32 = 0x8F92_EAB1
-    private static let checksumFlag: UInt8 = 0x80
-    /// The reference implementation's limit on frames.
-    package static let maximumFrameCount = 0x800_0000
-    /// Tables beyond this are refused: 16 Mi frames are 16 TiB at 1 MiB each.
-    package static let maximumByteCount = byteCount(ofFrames: 16 << 20)
-
-    static func byteCount(ofFrames count: Int) -> Int { headerByteCount + count * entryByteCount + footerByteCount }
-
-    /// The whole skippable frame.
-    package func serialized() -> [UInt8] {
-        let size = Self.byteCount(ofFrames: frameCount)
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(size)
-        func append(_ value: UInt32) { withUnsafeBytes(of: value.littleEndian) { bytes += $0 } }
-        append(Self.skippableMagic)
-        append(UInt32(size - Self.headerByteCount))
-        for entry in entries {
-            append(entry.compressedByteCount)
-            append(entry.rawByteCount)
-            append(entry.checksum)
-        }
-        append(UInt32(frameCount))
-        bytes.append(Self.checksumFlag)
-        append(Self.seekableMagic)
-        return bytes
-    }
-
-    /// The size of the whole skippable frame, from the last nine bytes of the stream. Bounded before anything is allocated.
-    package static func byteCount(
-        parsingFooter footer: UnsafeRawBufferPointer, streamByteCount: UInt64
-    ) throws(SeekableZstdError) -> Int {
-        guard footer.count == footerByteCount else {
-            throw SeekableZstdError(.seekTable, "the footer of the seek table is cut short")
-        }
-        guard integer(footer, 5) == seekableMagic else {
-            throw SeekableZstdError(.seekTable, "the stream does not end with a seek table")
-        }
-        let descriptor = footer[4]
-        guard descriptor & checksumFlag != 0 else {
-            throw SeekableZstdError(.seekTable, "the seek table has no checksums")
-        }
-        guard descriptor == checksumFlag else {
-            throw SeekableZstdError(.seekTable, "the seek table has unknown flags")
-        }
-        let count = Int(integer(footer, 0))
-        guard count <= maximumFrameCount, byteCount(ofFrames: count) <= maximumByteCount else {
-            throw SeekableZstdError(.seekTable, "the seek table lists \(count) frames, more than are taken")
-        }
-        let size = byteCount(ofFrames: count)
-        guard UInt64(size) <= streamByteCount else {
-            throw SeekableZstdError(.seekTable, "the seek table is larger than the stream")
-        }
-        return size
-    }
-
-    /// Parses the whole skippable frame at the end of a stream. Every sum must fit; a data frame larger than
-    /// `maximumDataFrameRawByteCount` is refused, for a reader must have memory for it.
-    package init(
-        parsing frame: UnsafeRawBufferPointer, streamByteCount: UInt64, maximumDataFrameRawByteCount: Int
-    ) throws(SeekableZstdError) {
-        self.init()
-        guard frame.count >= Self.headerByteCount + Self.footerByteCount else {
-            throw SeekableZstdError(.seekTable, "the seek table is cut short")
-        }
-        let footer = UnsafeRawBufferPointer(rebasing: frame.suffix(Self.footerByteCount))
-        let size = try Self.byteCount(parsingFooter: footer, streamByteCount: streamByteCount)
-        guard size == frame.count, Self.integer(frame, 0) == Self.skippableMagic,
-            Int(Self.integer(frame, 4)) == size - Self.headerByteCount
-        else { throw SeekableZstdError(.seekTable, "the seek table's frame does not fit its footer") }
-        let count = Int(Self.integer(footer, 0))
-        entries.reserveCapacity(count)
-        for index in 0..<count {
-            let position = Self.headerByteCount + index * Self.entryByteCount
-            let entry = Entry(
-                compressedByteCount: Self.integer(frame, position), rawByteCount: Self.integer(frame, position + 4),
-                checksum: Self.integer(frame, position + 8))
-            // A frame has at least a magic number, a header of two bytes and a block of three.
-            guard entry.compressedByteCount >= 9, entry.rawByteCount > 0 else {
-                throw SeekableZstdError(.seekTable, "frame \(index) is empty", frameIndex: index)
-            }
-            guard Int(entry.rawByteCount) <= maximumDataFrameRawByteCount || Self.isZeroFrame(entry) else {
-                throw SeekableZstdError(
-                    .seekTable, "frame \(index) claims \(entry.rawByteCount) bytes, more than are taken", frameIndex: index)
-            }
-            append(entry)
-        }
-        // No sum overflows: at most 2^27 frames of less than 2^32 bytes.
-        guard compressedByteCount + UInt64(size) == streamByteCount else {
-            throw SeekableZstdError(
-                .seekTable,
-                "the seek table lists \(compressedByteCount) bytes of frames, the stream has \(streamByteCount - UInt64(size))")
-        }
-    }
-
-    private static func integer(_ bytes: UnsafeRawBufferPointer, _ offset: Int) -> UInt32 {
-        UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
-    }
 }

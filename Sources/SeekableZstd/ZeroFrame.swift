@@ -32,7 +32,8 @@ package enum ZeroFrame {
 
     /// The seek table's entry of the zero frame of that size, which must exist.
     package static func entry(rawByteCount: Int) -> SeekTable.Entry {
-        precondition(exists(rawByteCount: rawByteCount), "internal error: there is no zero frame of \(rawByteCount) bytes")
+        precondition(
+            exists(rawByteCount: rawByteCount), "internal error: there is no zero frame of \(rawByteCount) bytes")
         let checksum = checksums[rawByteCount.trailingZeroBitCount - minimumByteCount.trailingZeroBitCount]
         return SeekTable.Entry(
             compressedByteCount: UInt32(compressedByteCount(rawByteCount)), rawByteCount: UInt32(rawByteCount),
