@@ -27,7 +27,9 @@ package struct BackupDate: Hashable, Comparable, Sendable, CustomStringConvertib
         }
         let (year, month, day) = (try number(0..<4), try number(5..<7), try number(8..<10))
         let (hour, minute, second) = (try number(11..<13), try number(14..<16), try number(17..<19))
-        guard year >= 1970, (1...12).contains(month), day >= 1, hour < 24, minute < 60, second < 60 else { throw error }
+        guard year >= 1970, (1...12).contains(month), (1...31).contains(day), hour < 24, minute < 60, second < 60 else {
+            throw error
+        }
         let days = Self.days(year, month, day)
         secondsSince1970 = days * 86400 + hour * 3600 + minute * 60 + second
         // A day that the month does not have lands in the next one.
@@ -47,7 +49,9 @@ package struct BackupDate: Hashable, Comparable, Sendable, CustomStringConvertib
             + "\(padded(second / 60 % 60, 2))-\(padded(second % 60, 2))Z"
     }
 
-    package static func < (left: BackupDate, right: BackupDate) -> Bool { left.secondsSince1970 < right.secondsSince1970 }
+    package static func < (left: BackupDate, right: BackupDate) -> Bool {
+        left.secondsSince1970 < right.secondsSince1970
+    }
 
     /// Days from 1970-01-01 to a date of the Gregorian calendar, by eras of 400 years that start in March.
     private static func days(_ year: Int64, _ month: Int64, _ day: Int64) -> Int64 {

@@ -28,12 +28,23 @@ package struct ResourceName: Hashable, Comparable, Sendable, CustomStringConvert
             if scalar == "/" || scalar == ":" { throw NameError(name, "contains \"\(scalar)\"") }
             if scalar.properties.generalCategory == .control { throw NameError(name, "contains a control character") }
         }
-        guard !name.hasPrefix(".") else { throw NameError(name, "starts with a dot") }
+        // By scalar: with a combining mark behind it, a dot is part of another character.
+        guard name.unicodeScalars.first != "." else { throw NameError(name, "starts with a dot") }
         guard name.first?.isWhitespace == false, name.last?.isWhitespace == false else {
             throw NameError(name, "starts or ends with white space")
         }
         guard name != "latest", name != "staging" else { throw NameError(name, "is a name the mount uses itself") }
         description = name
+    }
+
+    /// By bytes, as backends, file systems and the catalog compare: canonically equivalent texts are different names.
+    package static func == (left: ResourceName, right: ResourceName) -> Bool {
+        left.description.utf8.elementsEqual(right.description.utf8)
+    }
+
+    package func hash(into hasher: inout Hasher) {
+        for byte in description.utf8 { hasher.combine(byte) }
+        hasher.combine(0xff as UInt8)
     }
 
     package static func < (left: ResourceName, right: ResourceName) -> Bool {
