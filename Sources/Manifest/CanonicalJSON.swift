@@ -1,5 +1,3 @@
-internal import Foundation
-
 /// The JSON of manifests: objects, arrays, strings and integers, nothing else; and its one canonical form, over which the
 /// MAC is computed: members sorted by the bytes of their names, no white space, integers in decimal, and in strings only
 /// `"`, `\` and control characters escaped (as \u00XX).
@@ -8,38 +6,6 @@ indirect enum CanonicalJSON: Equatable {
     case array([CanonicalJSON])
     case string(String)
     case integer(UInt64)
-
-    /// Parses any JSON text that has only these kinds of values; negative and broken numbers, booleans and null are refused.
-    static func parse(_ bytes: [UInt8]) throws(ManifestError) -> CanonicalJSON {
-        let value: Any
-        do {
-            value = try JSONSerialization.jsonObject(with: Data(bytes))
-        } catch {
-            throw ManifestError(.malformed, "the manifest is not JSON")
-        }
-        return try convert(value, depth: 0)
-    }
-
-    private static func convert(_ value: Any, depth: Int) throws(ManifestError) -> CanonicalJSON {
-        guard depth < 8 else { throw ManifestError(.malformed, "the manifest is nested too deeply") }
-        switch value {
-        case let text as String: return .string(text)
-        case let list as [Any]:
-            var items: [CanonicalJSON] = []
-            for item in list { items.append(try convert(item, depth: depth + 1)) }
-            return .array(items)
-        case let members as [String: Any]:
-            var object: [String: CanonicalJSON] = [:]
-            for (name, member) in members { object[name] = try convert(member, depth: depth + 1) }
-            return .object(object)
-        case let number as NSNumber:
-            guard let integer = UInt64(number.stringValue) else {
-                throw ManifestError(.malformed, "the manifest holds a number that is no whole number")
-            }
-            return .integer(integer)
-        default: throw ManifestError(.malformed, "the manifest holds a value of another kind")
-        }
-    }
 
     /// The canonical form.
     var bytes: [UInt8] {

@@ -35,9 +35,11 @@ extension Manifest {
         let reader = MemberReader(members: members)
         let format = try reader.integer("format")
         guard format == Self.format else {
-            throw ManifestError(.unsupportedVersion, "the manifest has format \(format); this program knows \(Self.format)")
+            throw ManifestError(
+                .unsupportedVersion, "the manifest has format \(format); this program knows \(Self.format)")
         }
-        guard let level = Int(exactly: try reader.integer("zstd_level")), let frame = Int(exactly: try reader.integer("frame_size")),
+        guard let level = Int(exactly: try reader.integer("zstd_level")),
+            let frame = Int(exactly: try reader.integer("frame_size")),
             let upload = Int(exactly: try reader.integer("upload_ms")),
             let createdAt = Int64(exactly: try reader.integer("created_at"))
         else { throw ManifestError(.malformed, "the manifest holds a number out of range") }

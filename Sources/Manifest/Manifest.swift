@@ -86,7 +86,8 @@ package struct Manifest: Sendable, Equatable {
     package init(verifying bytes: [UInt8], sealKey: SecretBytes) throws(ManifestError) {
         let members = try Self.members(of: bytes)
         var covered = members
-        guard case .string(let text)? = covered.removeValue(forKey: "mac"), let code = SHA256Digest(hexadecimal: text) else {
+        guard case .string(let text)? = covered.removeValue(forKey: "mac"), let code = SHA256Digest(hexadecimal: text)
+        else {
             throw ManifestError(.notAuthentic, "the manifest has no MAC")
         }
         let isValid = CanonicalJSON.object(covered).bytes.withUnsafeBytes {
@@ -104,7 +105,7 @@ package struct Manifest: Sendable, Equatable {
     }
 
     private static func members(of bytes: [UInt8]) throws(ManifestError) -> [String: CanonicalJSON] {
-        guard case .object(let members) = try CanonicalJSON.parse(bytes) else {
+        guard case .object(let members) = try CanonicalJSONParser.parse(bytes) else {
             throw ManifestError(.malformed, "the manifest is not an object")
         }
         return members
