@@ -134,6 +134,10 @@ package struct KeyDirectory: Sendable {
         let path = file(org, ending)
         do throws(Errno) {
             try makeDirectories(self.path, mode: 0o700)
+        } catch {
+            throw KeyError(.inaccessible, self.path, "cannot be made: \(error)", cause: error)
+        }
+        do throws(Errno) {
             let output = try OwnedFile(
                 opening: path, for: .write, options: [.create, .exclusive, .noFollow], mode: 0o600)
             do throws(Errno) {
