@@ -1,7 +1,9 @@
 /// GUID partition tables (UEFI 2.10 section 5.3).
 enum GPT {
-    /// The specification's minimum is 16 KiB for all entries; four times as many as anybody uses are taken.
-    private static let entryLimit = 1024
+    /// All entries together; Linux takes no more either. The specification's minimum is 16 KiB.
+    private static let entriesByteLimit = 4 << 20
+    /// Linux numbers at most 255 partitions of a disk.
+    private static let numberLimit = 255
 
     struct Header {
         let sectorByteCount: Int
@@ -22,8 +24,8 @@ enum GPT {
             else { return nil }
             var covered = Array(sector.bytes[..<Int(size)])
             covered.replaceSubrange(16..<20, with: [0, 0, 0, 0])
-            guard Checksum.crc32(covered) == checksum, count <= entryLimit, entrySize >= 128, entrySize <= 4096,
-                entrySize % 128 == 0
+            guard Checksum.crc32(covered) == checksum, entrySize >= 128, entrySize <= 4096, entrySize % 128 == 0,
+                UInt64(count) * UInt64(entrySize) <= UInt64(entriesByteLimit)
             else { return nil }
             self.sectorByteCount = sectorByteCount
             alternateSector = alternate
@@ -34,18 +36,24 @@ enum GPT {
         }
     }
 
-    /// The table of the first header that is good, the one at the end of the image when the first is damaged.
+    /// The table of the first copy that is intact: the primary one, the one at the end of the image, or the one where an intact
+    /// primary header says it is (an image that was copied onto a larger disk).
     static func read(imageByteCount: UInt64, _ read: PartitionTable.Read) throws -> PartitionTable {
         for size in [512, 4096] {
-            for number in [1, imageByteCount / UInt64(size) - 1] {
-                let offset = number.multipliedReportingOverflow(by: UInt64(size))
-                guard !offset.overflow, number > 0, offset.partialValue + UInt64(size) <= imageByteCount else { continue }
-                let bytes = try PartitionTable.block(offset.partialValue, size, read)
-                let header = bytes.withUnsafeBytes { Header(BlockReader($0), at: number, sectorByteCount: size) }
-                guard let header, let partitions = try partitions(header, imageByteCount: imageByteCount, read) else {
-                    continue
+            let sectors = imageByteCount / UInt64(size)
+            var candidates = [1, sectors > 0 ? sectors - 1 : 0]
+            var next = 0
+            while next < candidates.count {
+                let number = candidates[next]
+                next += 1
+                guard number > 0, number < sectors else { continue }
+                let bytes = try PartitionTable.block(number * UInt64(size), size, read)
+                guard let header = bytes.withUnsafeBytes({ Header(BlockReader($0), at: number, sectorByteCount: size) })
+                else { continue }
+                if let partitions = try partitions(header, imageByteCount: imageByteCount, read) {
+                    return PartitionTable(scheme: .gpt, partitions: partitions, sectorByteCount: size)
                 }
-                return PartitionTable(scheme: .gpt, partitions: partitions, sectorByteCount: size)
+                if number == 1 { candidates.append(header.alternateSector) }
             }
         }
         throw DiskImageError(detail: "a GPT is announced, and neither of its two copies is intact")
@@ -61,7 +69,7 @@ enum GPT {
         let bytes = try PartitionTable.block(offset, size, read)
         guard Checksum.crc32(bytes) == header.entriesChecksum else { return nil }
         return bytes.withUnsafeBytes { bytes in
-            (0..<header.entryCount).compactMap { index in
+            (0..<min(header.entryCount, numberLimit)).compactMap { index in
                 let start = index * header.entryByteCount
                 let entry = UnsafeRawBufferPointer(rebasing: bytes[start..<start + header.entryByteCount])
                 return partition(index + 1, BlockReader(entry), header.sectorByteCount, imageByteCount)

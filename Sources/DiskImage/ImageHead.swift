@@ -24,7 +24,8 @@ package enum ImageHead {
     /// nil where there is no partition table.
     private static func partitionTable(_ head: UnsafeRawBufferPointer) -> [DeclaredSize]? {
         guard head.count >= 512,
-            let boot = BootRecord(BlockReader(UnsafeRawBufferPointer(rebasing: head[..<512])))
+            let boot = BootRecord(BlockReader(UnsafeRawBufferPointer(rebasing: head[..<512]))),
+            !isBootSectorOfFileSystem(BlockReader(head))
         else { return nil }
         if boot.isProtective {
             for size in [512, 4096] where head.count >= 2 * size {
@@ -38,7 +39,7 @@ package enum ImageHead {
             return []
         }
         let used = boot.records.filter { $0.type != 0 && $0.sectorCount > 0 && $0.firstSector > 0 }
-        // A boot sector of a file system has the signature too; a table has a partition, and none that overlaps another.
+        // A table has a partition, and none that overlaps another.
         let sorted = used.sorted { $0.firstSector < $1.firstSector }
         let overlaps = zip(sorted, sorted.dropFirst()).contains {
             UInt64($0.firstSector) + UInt64($0.sectorCount) > UInt64($1.firstSector)
@@ -48,19 +49,31 @@ package enum ImageHead {
         return [DeclaredSize(structure: "partition table", byteCount: end)]
     }
 
+    /// A boot sector of FAT, exFAT or NTFS has the signature of a partition table, and boot code in the place of its records.
+    private static func isBootSectorOfFileSystem(_ sector: BlockReader) -> Bool {
+        sector.hasText("NTFS    ", at: 3) || sector.hasText("EXFAT   ", at: 3) || sector.hasText("FAT1", at: 54)
+            || sector.hasText("FAT32   ", at: 82)
+    }
+
     /// ext2, ext3, ext4: superblock at 1024 (kernel documentation, filesystems/ext4).
     private static func extended(_ head: UnsafeRawBufferPointer) -> DeclaredSize? {
         guard head.count >= 2048 else { return nil }
         let bytes = UnsafeRawBufferPointer(rebasing: head[1024..<2048])
         let block = BlockReader(bytes)
-        guard block.integer(0x38, as: UInt16.self) == 0xef53, let shift = block.integer(0x18, as: UInt32.self), shift <= 6,
+        guard block.integer(0x38, as: UInt16.self) == 0xef53, let shift = block.integer(0x18, as: UInt32.self),
+            shift <= 6,
             let low = block.integer(0x04, as: UInt32.self), let compatible = block.integer(0x5c, as: UInt32.self),
-            let incompatible = block.integer(0x60, as: UInt32.self), let readOnly = block.integer(0x64, as: UInt32.self),
-            let perGroup = block.integer(0x20, as: UInt32.self), perGroup > 0, perGroup <= 8 << (10 + shift),
-            let first = block.integer(0x14, as: UInt32.self), first == (shift == 0 ? 1 : 0)
+            let incompatible = block.integer(0x60, as: UInt32.self),
+            let readOnly = block.integer(0x64, as: UInt32.self),
+            let perGroup = block.integer(0x24, as: UInt32.self), perGroup > 0, perGroup <= 8 << (10 + shift),
+            let first = block.integer(0x14, as: UInt32.self), first <= (shift == 0 ? 1 : 0),
+            let inodes = block.integer(0x00, as: UInt32.self), inodes > 0
         else { return nil }
+        // At 0x24: clusters in a group, at most what one block of bitmap covers; without bigalloc clusters are blocks.
         // metadata_csum: CRC-32C of the superblock up to its checksum.
-        if readOnly & 0x400 != 0, block.integer(0x3fc, as: UInt32.self) != Checksum.crc32c(bytes[..<0x3fc]) { return nil }
+        if readOnly & 0x400 != 0, block.integer(0x3fc, as: UInt32.self) != Checksum.crc32cNotInverted(bytes[..<0x3fc]) {
+            return nil
+        }
         var blocks = UInt64(low)
         if incompatible & 0x80 != 0, let high = block.integer(0x150, as: UInt32.self) { blocks |= UInt64(high) << 32 }
         let (size, overflow) = blocks.multipliedReportingOverflow(by: 1 << (10 + UInt64(shift)))
@@ -84,7 +97,7 @@ package enum ImageHead {
             // The CRC at 224 is over the sector with itself zero, and stored little-endian.
             var sector = Array(head[..<Int(sectorSize)])
             sector.replaceSubrange(224..<228, with: [0, 0, 0, 0])
-            guard block.integer(224, as: UInt32.self) == ~Checksum.crc32c(sector) else { return nil }
+            guard block.integer(224, as: UInt32.self) == Checksum.crc32c(sector) else { return nil }
         }
         let (size, overflow) = blocks.multipliedReportingOverflow(by: UInt64(blockSize))
         return overflow || size == 0 ? nil : DeclaredSize(structure: "XFS file system", byteCount: size)
@@ -101,7 +114,7 @@ package enum ImageHead {
         else { return nil }
         // Checksum type 0 is CRC-32C over all but the checksum's own 32 bytes; others need hashes this module does not have.
         if block.integer(0xc4, as: UInt16.self) == 0 {
-            guard block.integer(0, as: UInt32.self) == ~Checksum.crc32c(bytes[32...]) else { return nil }
+            guard block.integer(0, as: UInt32.self) == Checksum.crc32c(bytes[32...]) else { return nil }
         }
         return DeclaredSize(structure: "btrfs file system", byteCount: size)
     }

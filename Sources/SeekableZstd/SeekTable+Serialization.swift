@@ -1,5 +1,5 @@
-/// The table in the stream. All integers are little-endian. A skippable frame: magic number 0x184D2A5E, size of what follows, 12 bytes for each frame
-/// (compressed size, raw size, checksum), then the footer: number of frames, descriptor (0x80: with checksums), 0x8F92EAB1.
+/// The table in the stream: a skippable frame of a header, 12 bytes for each frame, and a footer, all little-endian. The field
+/// tables are in SeekableZstd.md.
 extension SeekTable {
     package static let footerByteCount = 9
     private static let headerByteCount = 8
