@@ -50,7 +50,8 @@ package struct KeyDirectory: Sendable {
                 Result { () throws(AgeError) in try AgeIdentityFile.parse(bytes) }
             }.get()
         } catch {
-            throw KeyError(.malformed, file(org, Self.identityEnding), "is no age identity file: \(error)", cause: error)
+            let path = file(org, Self.identityEnding)
+            throw KeyError(.malformed, path, "is no age identity file: \(error)", cause: error)
         }
         guard let first = identities.first else { preconditionFailure("internal error: a key file without identities") }
         return OrgKey(org: org, identities: identities, recipient: first.recipient, sealKey: Self.sealKey(of: first))
@@ -81,8 +82,8 @@ package struct KeyDirectory: Sendable {
             throw KeyError(.inaccessible, path, "cannot be read: \(error)", cause: error)
         }
         guard permissions & 0o077 == 0 else {
-            throw KeyError(
-                .insecureMode, path, "may be read or changed by others (mode \(String(permissions, radix: 8))); chmod 600 it")
+            let mode = String(permissions, radix: 8)
+            throw KeyError(.insecureMode, path, "may be read or changed by others (mode \(mode)); chmod 600 it")
         }
         return secret
     }
@@ -124,8 +125,9 @@ package struct KeyDirectory: Sendable {
     }
 
     private func refuseExisting(_ org: ResourceName) throws(KeyError) {
-        for ending in [Self.identityEnding, Self.writeOnlyEnding] where (try? FileFacts.ofLink(file(org, ending))) != nil {
-            throw KeyError(.exists, org.description, "has a key already: \(file(org, ending)); keys are never overwritten")
+        for path in [file(org, Self.identityEnding), file(org, Self.writeOnlyEnding)]
+        where (try? FileFacts.ofLink(path)) != nil {
+            throw KeyError(.exists, org.description, "has a key already: \(path); keys are never overwritten")
         }
     }
 

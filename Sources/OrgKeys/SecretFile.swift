@@ -9,7 +9,9 @@ package enum SecretFile {
 
     /// Reads a whole file, or standard input for `-`.
     package static func read(_ path: String) throws(Errno) -> SecretBytes {
-        let file = path == "-" ? OwnedFile(adopting: try Errno.check { dup(0) }) : try OwnedFile(opening: path, for: .read)
+        let isStandardInput = path == "-"
+        let file =
+            try isStandardInput ? OwnedFile(adopting: Errno.check { dup(0) }) : OwnedFile(opening: path, for: .read)
         var count = 0
         var failure: Errno?
         let buffer = SecretBytes(count: maximumByteCount + 1) { output in
