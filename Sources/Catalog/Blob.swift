@@ -20,3 +20,13 @@ struct Blob: DatabaseValueConvertible {
         return Blob(Array(data))
     }
 }
+
+extension Row {
+    /// A column's value. GRDB's own subscript traps where a damaged file holds a value of another type; this throws `.corrupt`.
+    func value<Value: DatabaseValueConvertible>(_ column: String, as type: Value.Type = Value.self) throws -> Value {
+        guard let stored: DatabaseValue = self[column], let value = Value.fromDatabaseValue(stored) else {
+            throw CatalogError(.corrupt, "the catalog holds a value of another type in its column \(column)")
+        }
+        return value
+    }
+}

@@ -62,7 +62,8 @@ package final class Catalog: Sendable {
             try database.execute(
                 sql: "INSERT INTO backup_access (backup_id, manifest, header, seek_table) VALUES (?, ?, ?, ?)",
                 arguments: [
-                    database.lastInsertedRowID, Blob(record.manifestJSON), Blob(record.archiveHeader), Blob(record.seekTable),
+                    database.lastInsertedRowID, Blob(record.manifestJSON), Blob(record.archiveHeader),
+                    Blob(record.seekTable),
                 ])
             if let upload { try database.execute(sql: "DELETE FROM upload WHERE id = ?", arguments: [upload]) }
         }
@@ -118,10 +119,12 @@ package final class Catalog: Sendable {
                         """), arguments: Self.arguments(identifier))
             guard let row else { return nil }
             let summary = try Self.summary(row)
-            guard let manifest = Blob(row["manifest"]), let header = Blob(row["header"]), let table = Blob(row["seek_table"])
+            guard let manifest = Blob(row["manifest"]), let header = Blob(row["header"]),
+                let table = Blob(row["seek_table"])
             else { throw CatalogError(.corrupt, "the catalog's row of \(identifier) is incomplete") }
             return BackupRecord(
-                identifier: identifier, manifestJSON: manifest.bytes, archiveHeader: header.bytes, seekTable: table.bytes,
+                identifier: identifier, manifestJSON: manifest.bytes, archiveHeader: header.bytes,
+                seekTable: table.bytes,
                 rawByteCount: summary.rawByteCount, archiveByteCount: summary.archiveByteCount,
                 dataByteCount: summary.dataByteCount, createdAt: summary.createdAt)
         }
@@ -169,13 +172,15 @@ package final class Catalog: Sendable {
 
     package func folders() throws(CatalogError) -> [StagingFolder] {
         try read { database in
-            try Row.fetchAll(database.cachedStatement(sql: "SELECT backend, org, vm FROM staging_folder ORDER BY 1, 2, 3"))
-                .map { row in
-                    let vm: String = row["vm"]
-                    return StagingFolder(
-                        backend: try Self.name(row["backend"]), org: try Self.name(row["org"]),
-                        vm: vm.isEmpty ? nil : try Self.name(vm))
-                }
+            try Row.fetchAll(
+                database.cachedStatement(sql: "SELECT backend, org, vm FROM staging_folder ORDER BY 1, 2, 3")
+            )
+            .map { row in
+                let vm: String = try row.value("vm")
+                return StagingFolder(
+                    backend: try Self.name(row.value("backend")), org: try Self.name(row.value("org")),
+                    vm: vm.isEmpty ? nil : try Self.name(vm))
+            }
         }
     }
 
@@ -213,10 +218,12 @@ package final class Catalog: Sendable {
         try read { database in
             try Row.fetchAll(database.cachedStatement(sql: "SELECT * FROM upload ORDER BY id")).map { row in
                 UploadRecord(
-                    id: row["id"], backend: try Self.name(row["backend"]), archiveKey: row["archive_key"],
-                    manifestKey: row["manifest_key"], uploadIdentifier: row["upload_identifier"],
-                    startedAt: row["started_at"], ownerProcess: row["owner_process"],
-                    ownerStartTicks: try Self.size(row["owner_start_ticks"]), ownerBootIdentifier: row["owner_boot"])
+                    id: try row.value("id"), backend: try Self.name(row.value("backend")),
+                    archiveKey: try row.value("archive_key"), manifestKey: try row.value("manifest_key"),
+                    uploadIdentifier: try row.value("upload_identifier"), startedAt: try row.value("started_at"),
+                    ownerProcess: try row.value("owner_process"),
+                    ownerStartTicks: try Self.size(row.value("owner_start_ticks")),
+                    ownerBootIdentifier: try row.value("owner_boot"))
             }
         }
     }
@@ -267,11 +274,12 @@ package final class Catalog: Sendable {
 
     private static func summary(_ row: Row) throws -> BackupSummary {
         let identifier = BackupIdentifier(
-            backend: try name(row["backend"]), org: try name(row["org"]), vm: try name(row["vm"]),
-            date: try checked { try BackupDate($0) }(row["date"]), disk: try name(row["disk"]))
+            backend: try name(row.value("backend")), org: try name(row.value("org")), vm: try name(row.value("vm")),
+            date: try checked { try BackupDate($0) }(row.value("date")), disk: try name(row.value("disk")))
         return BackupSummary(
-            identifier: identifier, rawByteCount: try size(row["raw_size"]), archiveByteCount: try size(row["archive_size"]),
-            dataByteCount: try size(row["data_size"]), createdAt: row["created_at"])
+            identifier: identifier, rawByteCount: try size(row.value("raw_size")),
+            archiveByteCount: try size(row.value("archive_size")), dataByteCount: try size(row.value("data_size")),
+            createdAt: try row.value("created_at"))
     }
 
     private static func name(_ text: String) throws -> ResourceName {
@@ -317,6 +325,9 @@ package final class Catalog: Sendable {
         if let error = error as? CatalogError { return error }
         if let error = error as? DatabaseError, [.SQLITE_CORRUPT, .SQLITE_NOTADB].contains(error.resultCode) {
             return CatalogError(.corrupt, "the catalog \"\(path)\" is damaged: \(error.message ?? "")", cause: error)
+        }
+        if error is RowDecodingError {
+            return CatalogError(.corrupt, "the catalog \"\(path)\" holds a value of another type", cause: error)
         }
         return CatalogError(.unusable, "the catalog \"\(path)\" cannot be used: \(error)", cause: error)
     }
