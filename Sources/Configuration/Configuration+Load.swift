@@ -7,35 +7,43 @@ extension Configuration {
     private static let systemPath = "/etc/holdfast/config.toml"
     private static let maximumByteCount = 1 << 20
 
+    /// The value of an environment variable; nil for one that is not set.
+    package typealias Environment = (_ name: String) -> String?
+
     /// Loads the file named, else $HOLDFAST_CONFIG, else /etc/holdfast/config.toml, else the embedded default. `-` means none
     /// was named.
-    package static func load(path: String?) throws(ConfigurationError) -> Configuration {
+    package static func load(
+        path: String?, environment: Environment = processEnvironment
+    ) throws(ConfigurationError) -> Configuration {
         if let path, path != "-" { return try read(path) }
         if let path = environment("HOLDFAST_CONFIG"), !path.isEmpty { return try read(path) }
         if access(systemPath, F_OK) == 0 { return try read(systemPath) }
-        return embeddedDefault
+        return embeddedDefault(environment: environment)
     }
 
     /// One directory backend named `local` under the state folder. Root's folders are the system's, others' are in their home.
-    package static var embeddedDefault: Configuration {
+    package static func embeddedDefault(environment: Environment = processEnvironment) -> Configuration {
         let home = environment("HOME") ?? "/"
         let isRoot = geteuid() == 0
-        let state = isRoot ? "/var/lib/holdfast" : (environment("XDG_STATE_HOME") ?? home + "/.local/state") + "/holdfast"
-        let keys = isRoot ? "/etc/holdfast/keys" : (environment("XDG_CONFIG_HOME") ?? home + "/.config") + "/holdfast/keys"
+        let state =
+            isRoot ? "/var/lib/holdfast" : (environment("XDG_STATE_HOME") ?? home + "/.local/state") + "/holdfast"
+        let keys =
+            isRoot ? "/etc/holdfast/keys" : (environment("XDG_CONFIG_HOME") ?? home + "/.config") + "/holdfast/keys"
         guard let local = try? ResourceName("local") else { preconditionFailure("internal error: a name of ours") }
         return Configuration(
             stateDirectory: state, keysDirectory: keys, backends: [Backend(name: local, path: state + "/backups")],
             isEmbeddedDefault: true)
     }
 
-    private static func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
+    package static func processEnvironment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 
     private static func read(_ path: String) throws(ConfigurationError) -> Configuration {
         let bytes: [UInt8]
         do throws(Errno) {
             bytes = try readWholeFile(path, maximumByteCount: maximumByteCount)
         } catch {
-            throw ConfigurationError(code: .unreadable, file: path, line: nil, key: nil, detail: "cannot be read: \(error)")
+            throw ConfigurationError(
+                code: .unreadable, file: path, line: nil, key: nil, detail: "cannot be read: \(error)")
         }
         return try parse(String(decoding: bytes, as: UTF8.self), file: path)
     }
@@ -43,6 +51,13 @@ extension Configuration {
     /// Parses the text of a file; relative paths in it are relative to the file's folder.
     package static func parse(_ text: String, file: String) throws(ConfigurationError) -> Configuration {
         let table: TOMLTable
+        let lines = KeyLines(text)
+        // toml++ ends the process for these, by an assertion, instead of refusing them.
+        if let line = lines.firstBrokenHeader {
+            throw ConfigurationError(
+                code: .syntax, file: file, line: line, key: nil,
+                detail: "a table's name starts with an unexpected character")
+        }
         do {
             table = try TOMLTable(string: text)
         } catch let error as TOMLParseError {
@@ -51,14 +66,16 @@ extension Configuration {
         } catch {
             throw ConfigurationError(code: .syntax, file: file, line: nil, key: nil, detail: "\(error)")
         }
-        let root = ConfigurationTable(table, path: [], file: file, lines: KeyLines(text))
+        let root = ConfigurationTable(table, path: [], file: file, lines: lines)
         try root.allow(["state_dir", "keys_dir", "backends", "orgs", "archive", "memory"])
         var configuration = Configuration(
             stateDirectory: try root.path("state_dir"), keysDirectory: try root.path("keys_dir"), backends: [])
         for (name, backend) in try root.tables("backends") {
             configuration.backends.append(try parseBackend(name, backend))
         }
-        guard !configuration.backends.isEmpty else { throw root.error(.missingKey, "backends", "at least one is needed") }
+        guard !configuration.backends.isEmpty else {
+            throw root.error(.missingKey, "backends", "at least one is needed")
+        }
         for (name, org) in try root.tables("orgs") { configuration.orgs.append(try parseOrg(name, org, configuration)) }
         if let archive = try root.table("archive") {
             try archive.allow(["level", "frame_size"])
@@ -82,7 +99,8 @@ extension Configuration {
         }
         // A backup under way needs some dozen frames at once.
         guard configuration.archive.frameByteCount * 64 <= max(configuration.memoryBudgetByteCount, 64 << 20) else {
-            throw root.error(.invalidValue, "archive", "frame_size is too large for the memory budget (a 64th of it at most)")
+            let table = try root.table("archive") ?? root
+            throw table.error(.invalidValue, "frame_size", "is too large for the memory budget: at most a 64th of it")
         }
         return configuration
     }
@@ -97,6 +115,12 @@ extension Configuration {
         try table.allow(["type", "path", "prefix", "region", "country", "dr"])
         var backend = Backend(name: name, path: try table.path("path"))
         backend.prefix = (try table.optionalString("prefix") ?? "").split(separator: "/").map(String.init)
+        for part in backend.prefix {
+            let hasControl = part.unicodeScalars.contains { $0.properties.generalCategory == .control }
+            guard part != ".", part != "..", !hasControl, part.utf8.count <= 255 else {
+                throw table.error(.invalidValue, "prefix", "cannot be the start of an object's key")
+            }
+        }
         backend.region = try table.optionalString("region")
         backend.country = try table.optionalString("country")
         backend.isDisasterRecovery = try table.optionalBoolean("dr") ?? false

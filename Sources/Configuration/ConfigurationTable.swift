@@ -65,10 +65,15 @@ struct ConfigurationTable {
     /// Bytes: a whole number, or a string such as "256MiB" (KiB, MiB, GiB).
     func optionalSize(_ key: String) throws(ConfigurationError) -> Int? {
         guard let value = table[key] else { return nil }
-        if let number = value.int, number > 0 { return number }
+        if let number = value.int {
+            guard number > 0 else { throw error(.invalidValue, key, "must be more than 0 bytes") }
+            return number
+        }
         guard let text = value.string else { throw error(.wrongType, key, "must be a size such as \"256MiB\"") }
         for (unit, shift) in [("KiB", 10), ("MiB", 20), ("GiB", 30)] where text.hasSuffix(unit) {
-            if let number = Int(text.dropLast(unit.count)), number > 0, number <= Int.max >> 31 { return number << shift }
+            if let number = Int(text.dropLast(unit.count)), number > 0, number <= Int.max >> 31 {
+                return number << shift
+            }
         }
         throw error(.invalidValue, key, "must be a size such as \"256MiB\"")
     }
@@ -107,11 +112,18 @@ struct ConfigurationTable {
 /// Finds the line of a key in the text, for messages only: understands `[table]` headers and `key = …` lines, bare or quoted.
 struct KeyLines {
     private var lineNumbers: [[String]: Int] = [:]
+    /// The first line that starts with `[`, or `[[`, and then no key.
+    private(set) var firstBrokenHeader: Int?
 
     init(_ text: String) {
         var table: [String] = []
-        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
-            let trimmed = line.drop { $0 == " " || $0 == "\t" }
+        for (index, line) in text.split(
+            omittingEmptySubsequences: false, whereSeparator: { $0 == "\n" || $0 == "\r\n" }
+        ).enumerated() {
+            let trimmed = line.drop { $0 == " " || $0 == "\t" || $0 == "\u{feff}" }
+            if trimmed.unicodeScalars.first == "[", firstBrokenHeader == nil, !Self.isHeader(trimmed.unicodeScalars) {
+                firstBrokenHeader = index + 1
+            }
             if trimmed.first == "[" {
                 table = Self.keys(trimmed.drop { $0 == "[" }.prefix { $0 != "]" })
                 note(table, index + 1)
@@ -119,6 +131,14 @@ struct KeyLines {
                 note(table + Self.keys(trimmed[..<equals]), index + 1)
             }
         }
+    }
+
+    /// Whether a key, or nothing at all, is behind the brackets.
+    private static func isHeader(_ line: Substring.UnicodeScalarView) -> Bool {
+        var rest = line.dropFirst().drop { $0 == " " || $0 == "\t" }
+        if rest.first == "[" { rest = rest.dropFirst().drop { $0 == " " || $0 == "\t" } }
+        guard let first = rest.first else { return false }
+        return first.isASCII && (first.properties.isAlphabetic || "0123456789-_\"']".unicodeScalars.contains(first))
     }
 
     /// nil where the scan did not find it.
