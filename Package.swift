@@ -58,7 +58,8 @@ let package = Package(
         library(
             "BackupEngine",
             [
-                "Workers", "CryptoPrimitives", "AgeFormat", "SeekableZstd", "DiskImage", "BackupNames", "Archive", "Storage",
+                "Workers", "CryptoPrimitives", "AgeFormat", "SeekableZstd", "DiskImage", "BackupNames", "Archive",
+                "Storage",
                 "Manifest", "OrgKeys", "Catalog", "SystemIO", logging,
             ]),
         library(
@@ -78,7 +79,8 @@ let package = Package(
             name: "holdfast",
             dependencies: [
                 "Daemon", "FuseBridge", "BackupEngine", "Configuration", "Catalog", "OrgKeys", "Storage", "Workers",
-                "BackupNames", "SystemIO", "Archive", "Manifest", "CryptoPrimitives", "AgeFormat", "SeekableZstd", logging,
+                "BackupNames", "SystemIO", "Archive", "Manifest", "CryptoPrimitives", "AgeFormat", "SeekableZstd",
+                logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 

@@ -66,7 +66,8 @@ package final class ArchiveReader: Sendable {
     ) throws(ArchiveError) -> PayloadLayout {
         do throws(AgeError) {
             return try PayloadLayout(
-                headerByteCount: max(0, header.count - PayloadLayout.nonceByteCount), archiveByteCount: archiveByteCount)
+                headerByteCount: max(0, header.count - PayloadLayout.nonceByteCount), archiveByteCount: archiveByteCount
+            )
         } catch {
             throw ArchiveError(error)
         }
@@ -97,7 +98,8 @@ package final class ArchiveReader: Sendable {
         _ run: FrameRun, _ ciphertext: UnsafeRawBufferPointer, with decoder: FrameDecoder
     ) throws(ArchiveError) -> UnsafeRawBufferPointer {
         let plaintext = try Self.decrypt(run.chunks, ciphertext, key, layout.payload, decoder)
-        let start = Int(run.streamRange.lowerBound - layout.payload.plaintextRange(ofChunk: run.chunks.lowerBound).lowerBound)
+        let start = Int(
+            run.streamRange.lowerBound - layout.payload.plaintextRange(ofChunk: run.chunks.lowerBound).lowerBound)
         return UnsafeRawBufferPointer(rebasing: plaintext[start..<start + run.streamRange.count])
     }
 

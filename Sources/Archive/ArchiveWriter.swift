@@ -11,7 +11,7 @@ package struct ArchiveSettings: Sendable, Hashable {
     /// The zstd level.
     package var level: Int32
 
-    package init(frameByteCount: Int = 1 << 20, level: Int32 = 3) {
+    package init(frameByteCount: Int = 1 << 20, level: Int32 = 2) {
         self.frameByteCount = frameByteCount
         self.level = level
     }
@@ -171,7 +171,8 @@ package final class ArchiveWriter: Sendable {
         try throwIfFailed()
         let rawByteCount = state.withLockQuietly { $0.rawByteCount }
         guard rawByteCount == sealer.table.rawByteCount else {
-            preconditionFailure("internal error: \(rawByteCount) raw bytes came, the frames hold \(sealer.table.rawByteCount)")
+            preconditionFailure(
+                "internal error: \(rawByteCount) raw bytes came, the frames hold \(sealer.table.rawByteCount)")
         }
         let access = ArchiveAccess(header: header, seekTable: sealer.table, archiveByteCount: sealer.archiveByteCount)
         return ArchiveFacts(
@@ -200,7 +201,8 @@ package final class ArchiveWriter: Sendable {
         if !hasFailed {
             let box = compressors.withLock { $0.popLast() } ?? CompressorBox(settings)
             do {
-                frame.entry = try box.compressor.compress(frame.raw.prefix(frame.rawByteCount), into: frame.compressed.bytes)
+                frame.entry = try box.compressor.compress(
+                    frame.raw.prefix(frame.rawByteCount), into: frame.compressed.bytes)
             } catch {
                 fail(ArchiveError(.frame, "a frame cannot be compressed", cause: error))
             }
@@ -348,7 +350,9 @@ final class Frame: @unchecked Sendable {
     }
 
     var compressed: Buffer {
-        guard case .data(_, let compressed) = content else { preconditionFailure("internal error: zeros are not compressed") }
+        guard case .data(_, let compressed) = content else {
+            preconditionFailure("internal error: zeros are not compressed")
+        }
         return compressed
     }
 }

@@ -1,11 +1,11 @@
 internal import AgeFormat
-internal import Logging
 package import Archive
 package import BackupNames
 internal import Catalog
 internal import CryptoPrimitives
 internal import DiskImage
 internal import Glibc
+internal import Logging
 package import Manifest
 internal import OrgKeys
 internal import SeekableZstd
@@ -64,7 +64,8 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
         recipients = allRecipients.map(\.string)
         guard let lease = PipelineLease(from: engine.pipelineMemory, settings: engine.archiveSettings) else {
             throw EngineError(
-                .busy, "too many backups run at once for the memory budget", hint: "wait for one to end, or raise memory.budget")
+                .busy, "too many backups run at once for the memory budget",
+                hint: "wait for one to end, or raise memory.budget")
         }
         self.lease = lease
         started = Self.monotonicMilliseconds
@@ -176,7 +177,9 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
             try engine.catalog.register(record, finishing: journal)
             journal = nil
             state = .registered
-            engine.log.info("backup \(identifier): registered, \(facts.rawByteCount) bytes raw, \(facts.access.archiveByteCount) bytes stored")
+            engine.log.info(
+                "backup \(identifier): registered, \(facts.rawByteCount) bytes raw, \(facts.access.archiveByteCount) bytes stored"
+            )
             return manifest
         } catch {
             let failure = EngineError(error, subject: "the backup \(identifier)")

@@ -1,6 +1,6 @@
-internal import Catalog
 internal import Archive
 package import BackupNames
+internal import Catalog
 internal import Glibc
 internal import Manifest
 internal import SystemIO
@@ -122,7 +122,8 @@ private struct SourceInput: ~Copyable {
             let part = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<count])
             let size = try reading { () throws(Errno) in try file.read(at: offset, into: part) }
             guard size == count else {
-                throw EngineError(.source, "\"\(path)\" became shorter while it was read: it ends at \(offset + UInt64(size))")
+                throw EngineError(
+                    .source, "\"\(path)\" became shorter while it was read: it ends at \(offset + UInt64(size))")
             }
             try session.submit(buffer, count: count)
             offset += UInt64(count)

@@ -91,7 +91,8 @@ extension Engine {
         let stored = try backend.store.head(archiveKey)
         guard stored.byteCount == manifest.archiveByteCount else {
             throw EngineError(
-                .truncated, "the archive has \(stored.byteCount) bytes, its manifest names \(manifest.archiveByteCount)")
+                .truncated, "the archive has \(stored.byteCount) bytes, its manifest names \(manifest.archiveByteCount)"
+            )
         }
         let source = StoredObject(store: backend.store, key: archiveKey, byteCount: stored.byteCount)
         let header = try ArchiveReader.readHeader(of: source)

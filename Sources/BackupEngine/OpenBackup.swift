@@ -44,7 +44,8 @@ extension Engine {
             guard manifest.rawByteCount == record.rawByteCount, manifest.archiveByteCount == record.archiveByteCount,
                 manifest.createdAt == record.createdAt
             else {
-                throw EngineError(.catalog, "\(identifier): the catalog's row contradicts the manifest", hint: rebuildHint)
+                throw EngineError(
+                    .catalog, "\(identifier): the catalog's row contradicts the manifest", hint: rebuildHint)
             }
             return VerifiedManifest(manifest: manifest, json: record.manifestJSON)
         } catch {
@@ -111,7 +112,8 @@ extension Engine {
             guard facts.byteCount == backup.source.byteCount else {
                 throw EngineError(
                     .truncated,
-                    "\(identifier): the archive has \(facts.byteCount) bytes, \(backup.source.byteCount) are registered")
+                    "\(identifier): the archive has \(facts.byteCount) bytes, \(backup.source.byteCount) are registered"
+                )
             }
         } catch {
             let failure = EngineError(error, subject: "\(identifier)")

@@ -1,4 +1,5 @@
 internal import Glibc
+internal import Synchronization
 internal import SystemIO
 
 /// Where a restore goes: looked at before anything is fetched, opened for writing only when everything is verified.
@@ -16,7 +17,9 @@ struct RestoreTarget: Sendable {
         do throws(Errno) {
             facts = try FileFacts.of(path)
         } catch {
-            guard error == .noEntry else { throw EngineError(.target, "\"\(path)\" cannot be examined: \(error)", cause: error) }
+            guard error == .noEntry else {
+                throw EngineError(.target, "\"\(path)\" cannot be examined: \(error)", cause: error)
+            }
             try checkSpace(besides: path, rawByteCount)
             return RestoreTarget(path: path, kind: .newFile, rawByteCount: rawByteCount)
         }
@@ -87,14 +90,23 @@ struct RestoreTarget: Sendable {
             return RestoreOutput(file, path: path, isDevice: false, isNew: kind == .newFile)
         case .device:
             return RestoreOutput(
-                try OwnedFile(opening: path, for: .readWrite, options: [.exclusive]), path: path, isDevice: true, isNew: false)
+                try OwnedFile(opening: path, for: .readWrite, options: [.exclusive]), path: path, isDevice: true,
+                isNew: false)
         }
     }
 }
 
 /// An open target. Several threads write at once, each at its own offset.
+///
+/// Whole blocks go past the page cache where the file system allows it: an image is larger than memory, and what is on the
+/// disk when it is written need not be waited for at the end.
 final class RestoreOutput: Sendable {
+    private static let alignment = 4096
+
     private let file: OwnedFile
+    /// The same target for direct writes; nil where there are none.
+    private let direct: OwnedFile?
+    private let directIsRefused = Atomic<Bool>(false)
     private let path: String
     private let isDevice: Bool
     private let isNew: Bool
@@ -104,15 +116,39 @@ final class RestoreOutput: Sendable {
         self.path = path
         self.isDevice = isDevice
         self.isNew = isNew
+        // By the descriptor's own name in proc(5): the path may lead elsewhere by now, and a device is held exclusively.
+        direct = try? OwnedFile(opening: "/proc/self/fd/\(self.file.descriptor)", for: .write, options: [.direct])
     }
 
     func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws {
         do throws(Errno) {
-            try file.write(bytes, at: offset)
+            let whole = try writeDirectly(bytes, at: offset)
+            let rest = UnsafeRawBufferPointer(rebasing: bytes[whole...])
+            guard !rest.isEmpty else { return }
+            let start = offset + UInt64(whole)
+            try file.write(rest, at: start)
             // Not everything at the end: the disk starts now.
-            try file.startWriteBack(offset..<offset + UInt64(bytes.count))
+            try? file.startWriteBack(start..<start + UInt64(rest.count))
         } catch {
             throw EngineError(.target, "\"\(path)\" cannot be written at \(offset): \(error)", cause: error)
+        }
+    }
+
+    /// Writes what has whole blocks at aligned places; returns how many bytes that were.
+    private func writeDirectly(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(Errno) -> Int {
+        let mask = Self.alignment - 1
+        let whole = bytes.count & ~mask
+        guard direct != nil, !directIsRefused.load(ordering: .relaxed), whole > 0, offset & UInt64(mask) == 0,
+            UInt(bitPattern: bytes.baseAddress) & UInt(mask) == 0
+        else { return 0 }
+        do throws(Errno) {
+            try direct?.write(UnsafeRawBufferPointer(rebasing: bytes[..<whole]), at: offset)
+            return whole
+        } catch {
+            // A device with larger blocks, or a file system that finds out late: from now on through the page cache.
+            guard error == .invalidArgument else { throw error }
+            directIsRefused.store(true, ordering: .relaxed)
+            return 0
         }
     }
 

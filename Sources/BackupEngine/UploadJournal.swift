@@ -1,7 +1,7 @@
-internal import Logging
 internal import Archive
 package import BackupNames
 internal import Catalog
+internal import Logging
 internal import Storage
 
 /// The journal of what is under way at a backend and not (or no longer) in the catalog: what a crash leaves is found here.
@@ -43,7 +43,8 @@ extension Engine {
                 cleared += 1
                 log.notice("removed what an interrupted backup left: \(entry.backend):\(entry.archiveKey)")
             } catch {
-                log.warning("an interrupted backup is not cleaned up yet: \(entry.backend):\(entry.archiveKey): \(error)")
+                log.warning(
+                    "an interrupted backup is not cleaned up yet: \(entry.backend):\(entry.archiveKey): \(error)")
             }
         }
         return cleared

@@ -1,6 +1,6 @@
-internal import Catalog
 internal import Archive
 package import BackupNames
+internal import Catalog
 package import CryptoPrimitives
 internal import Manifest
 internal import OrgKeys
@@ -56,7 +56,8 @@ extension Engine {
         }
         guard hashes.archiveSHA256.isEqualInConstantTime(to: manifest.archiveSHA256) else {
             throw EngineError(
-                .damaged, "\(backup.identifier): the archive's SHA-256 is \(hashes.archiveSHA256), not \(manifest.archiveSHA256)")
+                .damaged,
+                "\(backup.identifier): the archive's SHA-256 is \(hashes.archiveSHA256), not \(manifest.archiveSHA256)")
         }
         guard hashes.rawSHA256.isEqualInConstantTime(to: manifest.rawSHA256) else {
             throw EngineError(
@@ -77,14 +78,16 @@ extension Engine {
             guard let record = try catalog.access(identifier) else {
                 throw EngineError(.notFound, "there is no backup \(identifier)")
             }
-            let manifest = try (try? keys.key(for: identifier.org)) == nil
+            let manifest =
+                try (try? keys.key(for: identifier.org)) == nil
                 ? Manifest(unverified: record.manifestJSON) : manifest(of: record).manifest
             let key = try backend.archiveKey(of: identifier)
             let stored = try backend.store.head(key)
             guard stored.byteCount == manifest.archiveByteCount else {
                 throw EngineError(
                     .truncated,
-                    "\(identifier): the archive has \(stored.byteCount) bytes, \(manifest.archiveByteCount) are registered")
+                    "\(identifier): the archive has \(stored.byteCount) bytes, \(manifest.archiveByteCount) are registered"
+                )
             }
             var hasher = SHA256Hasher()
             let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)

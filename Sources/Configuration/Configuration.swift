@@ -22,7 +22,7 @@ package struct Configuration: Sendable, Equatable {
     }
 
     package struct Archive: Sendable, Equatable {
-        package var level = 3
+        package var level = 2
         package var frameByteCount = 1 << 20
     }
 

@@ -1,6 +1,6 @@
-package import BackupEngine
 internal import AgeFormat
 internal import Archive
+package import BackupEngine
 internal import BackupNames
 internal import Catalog
 package import Configuration

@@ -24,7 +24,8 @@ package struct MountOptions: Sendable, Hashable {
 
     /// Options passed on as they are.
     private static let passed: Set<String> = [
-        "ro", "allow_other", "allow_root", "auto_unmount", "nodev", "dev", "nosuid", "suid", "noexec", "exec", "noatime",
+        "ro", "allow_other", "allow_root", "auto_unmount", "nodev", "dev", "nosuid", "suid", "noexec", "exec",
+        "noatime",
         "atime", "nodiratime", "sync", "async", "dirsync",
     ]
 

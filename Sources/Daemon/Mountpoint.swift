@@ -19,7 +19,8 @@ package enum Mountpoint {
             // A mount whose daemon died answers ENOTCONN: it is still a mount.
             if number == ENOTCONN {
                 throw MountpointError(
-                    code: .alreadyMounted, detail: "\"\(path)\" holds the mount of a daemon that is gone; `umount -l` it first")
+                    code: .alreadyMounted,
+                    detail: "\"\(path)\" holds the mount of a daemon that is gone; `umount -l` it first")
             }
             let code: MountpointError.Code = number == ENOENT ? .missing : .unreadable
             throw MountpointError(code: code, detail: "mountpoint \"\(path)\": \(String(cString: strerror(number)))")
@@ -28,7 +29,8 @@ package enum Mountpoint {
             throw MountpointError(code: .notADirectory, detail: "mountpoint \"\(path)\" is not a folder")
         }
         guard let resolved = realpath(path, nil) else {
-            throw MountpointError(code: .unreadable, detail: "mountpoint \"\(path)\": \(String(cString: strerror(errno)))")
+            throw MountpointError(
+                code: .unreadable, detail: "mountpoint \"\(path)\": \(String(cString: strerror(errno)))")
         }
         defer { free(resolved) }
         let absolute = String(cString: resolved)
@@ -37,7 +39,8 @@ package enum Mountpoint {
             throw MountpointError(code: .alreadyMounted, detail: "\"\(absolute)\" is already a mount point")
         }
         guard let folder = opendir(absolute) else {
-            throw MountpointError(code: .unreadable, detail: "mountpoint \"\(path)\": \(String(cString: strerror(errno)))")
+            throw MountpointError(
+                code: .unreadable, detail: "mountpoint \"\(path)\": \(String(cString: strerror(errno)))")
         }
         defer { closedir(folder) }
         while let entry = readdir(folder) {

@@ -1,7 +1,7 @@
-internal import Logging
 internal import BackupEngine
 internal import BackupNames
 internal import Catalog
+internal import Logging
 internal import OrgKeys
 internal import Workers
 
@@ -112,7 +112,9 @@ extension BackupFilesystem {
     // MARK: Files
 
     /// `open` with O_CREAT.
-    package func create(_ name: String, in parent: UInt64, exclusive: Bool, _ intent: OpenIntent) throws -> (Attributes, UInt64) {
+    package func create(_ name: String, in parent: UInt64, exclusive: Bool, _ intent: OpenIntent) throws -> (
+        Attributes, UInt64
+    ) {
         guard case .stagingVM(let folder) = try nodes.node(parent) else {
             throw FileSystemError(.readOnly, "images are written below staging/<backend>/<org>/<vm>/")
         }
@@ -188,7 +190,9 @@ extension BackupFilesystem {
             throw FileSystemError(.badHandle, "not open for writing")
         }
         let now = file.snapshot
-        guard now.state == .empty else { throw FileSystemError(.notSupported, "space is not set aside while streaming") }
+        guard now.state == .empty else {
+            throw FileSystemError(.notSupported, "space is not set aside while streaming")
+        }
         if byteCount > now.declaredByteCount ?? 0 { try file.setByteCount(byteCount, handle: handle) }
     }
 
@@ -201,7 +205,9 @@ extension BackupFilesystem {
         }
     }
 
-    package func rename(_ name: String, in parent: UInt64, to newName: String, in newParent: UInt64, replacing: Bool) throws {
+    package func rename(_ name: String, in parent: UInt64, to newName: String, in newParent: UInt64, replacing: Bool)
+        throws
+    {
         guard case .stagingVM(let folder) = try nodes.node(parent) else {
             throw FileSystemError(.readOnly, "only staging can be written to")
         }

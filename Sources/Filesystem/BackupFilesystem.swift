@@ -1,10 +1,10 @@
-internal import SeekableZstd
-internal import Manifest
 package import BackupEngine
 internal import BackupNames
 internal import Catalog
 internal import Glibc
 internal import Logging
+internal import Manifest
+internal import SeekableZstd
 internal import Storage
 internal import Synchronization
 internal import Workers
@@ -62,7 +62,9 @@ package final class BackupFilesystem: Sendable {
 
     package func list(_ number: UInt64) throws -> [DirectoryEntry] {
         let children = try children(of: nodes.node(number))
-        return children.map { DirectoryEntry(name: $0.name, kind: Self.kind(of: $0.node), number: nodes.knownNumber(of: $0.node)) }
+        return children.map {
+            DirectoryEntry(name: $0.name, kind: Self.kind(of: $0.node), number: nodes.knownNumber(of: $0.node))
+        }
     }
 
     private func child(_ name: String, of node: Node) throws -> Node {
@@ -76,7 +78,9 @@ package final class BackupFilesystem: Sendable {
     private func children(of node: Node) throws -> [(name: String, node: Node)] {
         switch node {
         case .root:
-            return tree.backends().map { ($0.description, .backend($0)) } + [("staging", .staging), ("status.json", .status)]
+            return tree.backends().map { ($0.description, .backend($0)) } + [
+                ("staging", .staging), ("status.json", .status),
+            ]
         case .backend(let backend): return try tree.orgs(backend).map { ($0.description, .org(backend, $0)) }
         case .org(let backend, let org):
             return try tree.vms(backend, org).map {
@@ -110,7 +114,8 @@ package final class BackupFilesystem: Sendable {
     func attributes(of node: Node) throws -> Attributes {
         switch node {
         case .root, .backend, .staging, .stagingBackend:
-            return Attributes(.directory, permissions: node == .staging ? 0o755 : 0o755, modified: started, validSeconds: Self.longer)
+            return Attributes(
+                .directory, permissions: node == .staging ? 0o755 : 0o755, modified: started, validSeconds: Self.longer)
         case .org(let backend, let org):
             guard try tree.orgs(backend).contains(org) else { throw FileSystemError(.notFound, "\(org)") }
             return Attributes(.directory, permissions: 0o555, modified: started, validSeconds: Self.briefly)
@@ -220,7 +225,9 @@ package final class BackupFilesystem: Sendable {
         case .archive(let source, let identifier):
             guard offset < source.byteCount else { return [] }
             let count = Int(min(UInt64(count), source.byteCount - offset))
-            guard let buffer = engine.fetchBuffers.waitForReturn(byteCount: count, milliseconds: ReadPath.patienceMilliseconds)
+            guard
+                let buffer = engine.fetchBuffers.waitForReturn(
+                    byteCount: count, milliseconds: ReadPath.patienceMilliseconds)
             else { throw FileSystemError(.noMemory, "the memory budget has no room to read") }
             do {
                 try source.read(at: offset, into: UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[0..<count]))
@@ -233,7 +240,9 @@ package final class BackupFilesystem: Sendable {
             guard offset < UInt64(bytes.count) else { return [] }
             let start = Int(offset)
             let part = bytes[start..<min(bytes.count, start + count)]
-            guard let buffer = engine.fetchBuffers.waitForReturn(byteCount: part.count, milliseconds: ReadPath.patienceMilliseconds)
+            guard
+                let buffer = engine.fetchBuffers.waitForReturn(
+                    byteCount: part.count, milliseconds: ReadPath.patienceMilliseconds)
             else { throw FileSystemError(.noMemory, "the memory budget has no room to read") }
             part.withUnsafeBytes { buffer.bytes.copyMemory(from: $0) }
             return [ReadSlice(buffer, 0..<part.count)]
@@ -274,7 +283,8 @@ package final class BackupFilesystem: Sendable {
         case .staged(let name):
             guard case .committed(let identifier)? = staging.file(name)?.snapshot.state else { return [] }
             return try tree.extendedAttributes(identifier)
-        case .root, .status, .backend, .org, .vm, .latest, .date, .sums, .staging, .stagingBackend, .stagingOrg, .stagingVM,
+        case .root, .status, .backend, .org, .vm, .latest, .date, .sums, .staging, .stagingBackend, .stagingOrg,
+            .stagingVM,
             .stagedStatus:
             return []
         }

@@ -1,7 +1,7 @@
-internal import CryptoPrimitives
 internal import BackupEngine
 internal import BackupNames
 internal import Catalog
+internal import CryptoPrimitives
 internal import Manifest
 internal import Synchronization
 
@@ -72,7 +72,8 @@ struct BackupTree: Sendable {
     }
 
     func partition(_ identifier: BackupIdentifier, _ number: Int) throws -> ManifestPartition {
-        guard let partition = try manifests.manifest(identifier).manifest.partitions.first(where: { $0.number == number })
+        guard
+            let partition = try manifests.manifest(identifier).manifest.partitions.first(where: { $0.number == number })
         else { throw FileSystemError(.notFound, "\(identifier) has no partition \(number)") }
         return partition
     }

@@ -1,8 +1,8 @@
-internal import Manifest
-internal import Catalog
 internal import BackupEngine
 internal import BackupNames
+internal import Catalog
 internal import Logging
+internal import Manifest
 internal import Synchronization
 
 /// The disks that are open, each once; the last few that were stay open, so that a script's next `dd` finds its frames.
@@ -39,7 +39,8 @@ final class OpenDisks: Sendable {
         let dropped: [OpenDisk]
         let found: OpenDisk?
         (found, dropped) = state.withLock { state in
-            guard let disk = state.open[identifier]?.disk, disk.backup.manifest.archiveByteCount == summary.archiveByteCount
+            guard let disk = state.open[identifier]?.disk,
+                disk.backup.manifest.archiveByteCount == summary.archiveByteCount
             else { return (nil, []) }
             return (disk, Self.keep(disk, &state))
         }

@@ -34,7 +34,9 @@ struct ReadAheadPlanner {
     mutating func note(read range: Range<UInt64>, lastFrame: Int) -> Int {
         clock += 1
         guard let index = streams.firstIndex(where: { Self.continues($0, range) }) else {
-            if streams.count == Self.streamLimit, let oldest = streams.indices.min(by: { streams[$0].lastUse < streams[$1].lastUse }) {
+            if streams.count == Self.streamLimit,
+                let oldest = streams.indices.min(by: { streams[$0].lastUse < streams[$1].lastUse })
+            {
                 streams.remove(at: oldest)
             }
             streams.append(Stream(next: range.upperBound, lastFrame: lastFrame, lastUse: clock))

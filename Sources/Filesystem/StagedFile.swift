@@ -312,7 +312,8 @@ final class StagedFile: Sendable {
             case .held where !name.isHidden:
                 guard let session = work.session, session.identifier.disk == name.disk else {
                     throw FileSystemError(
-                        .invalid, "\(now.name.fileName) is an image of disk \"\(now.name.disk)\", not of \"\(name.disk)\"")
+                        .invalid,
+                        "\(now.name.fileName) is an image of disk \"\(now.name.disk)\", not of \"\(name.disk)\"")
                 }
                 do throws(EngineError) {
                     try session.register()
@@ -344,7 +345,8 @@ final class StagedFile: Sendable {
             facts.state = .failed(reason)
             facts.session = nil
         }
-        engine.log.error("staging \(snapshot.name.folder.org)/\(snapshot.name.folder.vm)/\(snapshot.name.fileName): \(reason)")
+        engine.log.error(
+            "staging \(snapshot.name.folder.org)/\(snapshot.name.folder.vm)/\(snapshot.name.fileName): \(reason)")
         let mapped = FileSystemError(error)
         // What is wrong with the image itself is an I/O error of the write or close that shows it.
         return mapped.code == .notAuthentic || mapped.code == .notFound

@@ -120,7 +120,8 @@ enum FuseOperations {
                 guard offset >= 0 else { throw FileSystemError(.noSuchOffset, "before the start") }
                 // SEEK_DATA and SEEK_HOLE of lseek(2); the kernel answers the others itself.
                 guard whence == 3 || whence == 4 else { throw FileSystemError(.invalid, "an unknown way to seek") }
-                let found = try filesystem.seek(file?.pointee.fh ?? 0, whence == 3 ? .data : .hole, from: UInt64(offset))
+                let found = try filesystem.seek(
+                    file?.pointee.fh ?? 0, whence == 3 ? .data : .hole, from: UInt64(offset))
                 return { $0.offset(found) }
             }
         }
@@ -207,7 +208,8 @@ enum FuseOperations {
             answer(request) { filesystem, _, _ in
                 // RENAME_NOREPLACE of renameat2(2) is 1; exchanging and whiteouts are not for staging.
                 guard flags & ~1 == 0 else { throw FileSystemError(.invalid, "an unknown way to rename") }
-                try filesystem.rename(text(name), in: parent, to: text(newName), in: newParent, replacing: flags & 1 == 0)
+                try filesystem.rename(
+                    text(name), in: parent, to: text(newName), in: newParent, replacing: flags & 1 == 0)
                 return { $0.success() }
             }
         }

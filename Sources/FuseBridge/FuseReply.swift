@@ -83,7 +83,9 @@ struct FuseReply: ~Copyable {
             for (index, slice) in slices.enumerated() {
                 vectors.initializeElement(
                     at: index,
-                    to: iovec(iov_base: UnsafeMutableRawPointer(mutating: slice.bytes.baseAddress), iov_len: slice.bytes.count))
+                    to: iovec(
+                        iov_base: UnsafeMutableRawPointer(mutating: slice.bytes.baseAddress), iov_len: slice.bytes.count
+                    ))
             }
             fuse_reply_iov(request, vectors.baseAddress, Int32(slices.count))
         }
@@ -119,7 +121,8 @@ struct FuseReply: ~Copyable {
             status.st_mode = entry.kind.fileTypeBits
             let size = buffer.withUnsafeMutableBufferPointer { buffer in
                 fuse_add_direntry(
-                    request, buffer.baseAddress?.advanced(by: used), byteLimit - used, entry.name, &status, off_t(position + 1))
+                    request, buffer.baseAddress?.advanced(by: used), byteLimit - used, entry.name, &status,
+                    off_t(position + 1))
             }
             if size > byteLimit - used { break }
             used += size

@@ -40,7 +40,9 @@ package final class FuseSession: Sendable {
         context = FuseContext(filesystem: filesystem, appearance: appearance)
         let all = ["fsname=holdfast", "subtype=holdfast", "default_permissions"] + options
         var arguments = fuse_args(argc: 0, argv: nil, allocated: 0)
-        for argument in ["holdfast", "-o", (all + ["max_read=\(FuseContext.transferByteCount)"]).joined(separator: ",")] {
+        for argument in [
+            "holdfast", "-o", (all + ["max_read=\(FuseContext.transferByteCount)"]).joined(separator: ","),
+        ] {
             fuse_opt_add_arg(&arguments, argument)
         }
         defer { fuse_opt_free_args(&arguments) }

@@ -26,20 +26,24 @@ extension SeekTable {
     /// The whole skippable frame.
     package func serialized() -> [UInt8] {
         let size = Self.byteCount(ofFrames: frameCount)
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(size)
-        func append(_ value: UInt32) { withUnsafeBytes(of: value.littleEndian) { bytes += $0 } }
-        append(Self.skippableMagic)
-        append(UInt32(size - Self.headerByteCount))
-        for entry in entries {
-            append(entry.compressedByteCount)
-            append(entry.rawByteCount)
-            append(entry.checksum)
+        return [UInt8](unsafeUninitializedCapacity: size) { bytes, count in
+            func put(_ value: UInt32) {
+                UnsafeMutableRawBufferPointer(bytes).storeBytes(
+                    of: value.littleEndian, toByteOffset: count, as: UInt32.self)
+                count += 4
+            }
+            put(Self.skippableMagic)
+            put(UInt32(size - Self.headerByteCount))
+            for entry in entries {
+                put(entry.compressedByteCount)
+                put(entry.rawByteCount)
+                put(entry.checksum)
+            }
+            put(UInt32(frameCount))
+            bytes[count] = Self.checksumFlag
+            count += 1
+            put(Self.seekableMagic)
         }
-        append(UInt32(frameCount))
-        bytes.append(Self.checksumFlag)
-        append(Self.seekableMagic)
-        return bytes
     }
 
     /// The size of the whole skippable frame, from the last nine bytes of the stream. Bounded before anything is allocated.

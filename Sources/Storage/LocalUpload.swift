@@ -23,6 +23,8 @@ final class LocalUpload: ObjectUpload {
         /// Everything before has reached the device.
         var finishedByteCount: UInt64 = 0
         var usesWriteBack = true
+        /// nil where the file system takes no direct writes.
+        var direct: DirectWriter?
     }
 
     let identifier: String
@@ -44,6 +46,7 @@ final class LocalUpload: ObjectUpload {
         self.identifier = identifier
         self.temporaryPath = temporaryPath
         self.file = file
+        state.withLock { $0.direct = DirectWriter(path: temporaryPath) }
     }
 
     deinit {
@@ -52,14 +55,30 @@ final class LocalUpload: ObjectUpload {
 
     func append(_ bytes: UnsafeRawBufferPointer) throws(StorageError) {
         try advance("write") { (state) throws(Errno) in
+            if let direct = state.direct {
+                if try direct.append(bytes) {
+                    state.byteCount += UInt64(bytes.count)
+                    return
+                }
+                // Refused after all: everything so far is written or held, so go on through the page cache.
+                try endDirectWriting(&state)
+            }
             try file.write(bytes, at: state.byteCount)
             state.byteCount += UInt64(bytes.count)
             try writeBack(&state)
         }
     }
 
+    /// Writes what the direct writer still holds: the last piece, which need not be a whole block.
+    private func endDirectWriting(_ state: inout State) throws(Errno) {
+        guard let direct = state.direct else { return }
+        state.direct = nil
+        try file.write(direct.held, at: direct.writtenByteCount)
+    }
+
     func complete() throws(StorageError) -> ObjectFacts {
         try advance("complete the upload") { (state) throws(Errno) in
+            try endDirectWriting(&state)
             try file.synchronize()
             let facts = try file.facts()
             guard facts.byteCount == state.byteCount else { throw .inputOutput }
@@ -81,6 +100,7 @@ final class LocalUpload: ObjectUpload {
         state.withLock { state in
             if state.phase == .completed || state.phase == .aborted { return }
             state.phase = .aborted
+            state.direct = nil
             try? FileTree.remove(temporaryPath)
             // The space is given back now, whoever still holds a reference; but only of a file that has no name left. A
             // publication whose answer was lost (NFS) may have made it an object.

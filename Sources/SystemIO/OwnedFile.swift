@@ -32,6 +32,13 @@ package struct OwnedFile: ~Copyable, Sendable {
         package static let directory = Options(rawValue: O_DIRECTORY)
         package static let nonBlocking = Options(rawValue: O_NONBLOCK)
         package static let synchronous = Options(rawValue: O_SYNC)
+        /// Past the page cache: buffers, offsets and counts must be aligned to the device's blocks (4 KiB serves all). The
+        /// constant stands behind _GNU_SOURCE and differs by architecture (asm/fcntl.h).
+        #if arch(arm64)
+            package static let direct = Options(rawValue: 0o200000)
+        #else
+            package static let direct = Options(rawValue: 0o40000)
+        #endif
     }
 
     /// The number, valid as long as the value lives. Never close it.

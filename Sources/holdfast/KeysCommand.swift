@@ -38,12 +38,15 @@ struct CreateKey: ParsableCommand {
         let now = ISO8601DateFormatter().string(from: Date())
         let key = try keys.directory().create(ResourceName(org), createdAt: now)
         StandardStream.output.write("\(key.recipient)\n")
-        StandardStream.error.write("hint: without this key the backups of \"\(org)\" cannot be read: keep a copy elsewhere (holdfast keys export)\n")
+        StandardStream.error.write(
+            "hint: without this key the backups of \"\(org)\" cannot be read: keep a copy elsewhere (holdfast keys export)\n"
+        )
     }
 }
 
 struct ListKeys: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "List the orgs that have a key here.")
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List the orgs that have a key here.")
 
     @OptionGroup var keys: KeyOptions
     @Flag(help: "Print JSON.") var json = false

@@ -17,7 +17,8 @@ struct MountCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
     @Argument(help: "The configuration file, or - for the usual one.") var file: String
     @Argument(help: "An empty folder to mount on.") var directory: String
-    @Option(name: .short, help: "Mount options, such as ro,allow_other,uid=1000,gid=1000,umask=022.") var options: [String] = []
+    @Option(name: .short, help: "Mount options, such as ro,allow_other,uid=1000,gid=1000,umask=022.") var options:
+        [String] = []
     @Flag(name: .shortAndLong, help: "Stay in the foreground; speaks systemd's notify protocol.") var foreground = false
 
     func run() throws {

@@ -8,7 +8,8 @@ struct RestoreCommand: ParsableCommand {
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "The backup: [BACKEND:]ORG/VM/DATE[/DISK], DATE may be latest.") var name: String
-    @Argument(help: "A file or a block device. It is not touched before the whole backup is verified.") var target: String
+    @Argument(help: "A file or a block device. It is not touched before the whole backup is verified.") var target:
+        String
     @Flag(help: "Overwrite a file that has data, or a device that is not empty.") var force = false
     @Flag(help: "Print the result as JSON.") var json = false
 

@@ -35,7 +35,8 @@ struct ShowCommand: ParsableCommand {
                 """
             for recipient in manifest.recipients { text += "recipient     \(recipient)\n" }
             for partition in manifest.partitions {
-                text += "partition \(partition.number)   \(readableSize(partition.byteCount)) at \(partition.rawOffset) \(partition.name)\n"
+                text +=
+                    "partition \(partition.number)   \(readableSize(partition.byteCount)) at \(partition.rawOffset) \(partition.name)\n"
             }
             StandardStream.output.write(text)
         }

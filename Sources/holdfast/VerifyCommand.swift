@@ -35,8 +35,11 @@ struct VerifyCommand: ParsableCommand {
                         archive_sha256: result.archiveSHA256.hexadecimal, raw_size: result.rawByteCount,
                         raw_sha256: result.rawSHA256?.hexadecimal))
             }
-            var text = "verified    \(identifier)\narchive     \(readableSize(result.archiveByteCount)), sha256 \(result.archiveSHA256)\n"
-            if let raw = result.rawSHA256 { text += "raw         \(readableSize(result.rawByteCount)), sha256 \(raw)\n" }
+            var text =
+                "verified    \(identifier)\narchive     \(readableSize(result.archiveByteCount)), sha256 \(result.archiveSHA256)\n"
+            if let raw = result.rawSHA256 {
+                text += "raw         \(readableSize(result.rawByteCount)), sha256 \(raw)\n"
+            }
             StandardStream.output.write(text)
         }
     }
