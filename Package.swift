@@ -91,6 +91,20 @@ let package = Package(
         tests("WorkersTests", ["Workers"]),
         tests("AgeFormatTests", ["AgeFormat", "CryptoPrimitives"]),
         tests("SeekableZstdTests", ["SeekableZstd"]),
+        tests(
+            "BackupEngineTests",
+            [
+                "BackupEngine", "Archive", "BackupNames", "Catalog", "CryptoPrimitives", "Manifest", "OrgKeys",
+                "Storage",
+                "StorageTesting", "Workers", logging,
+            ]),
+        tests("BackupNamesTests", ["BackupNames"]),
+        tests("DiskImageTests", ["DiskImage"]),
+        tests("ManifestTests", ["Manifest", "AgeFormat", "BackupNames", "CryptoPrimitives"]),
+        tests("OrgKeysTests", ["OrgKeys", "AgeFormat", "BackupNames", "CryptoPrimitives"]),
+        tests("ConfigurationTests", ["Configuration", "BackupNames"]),
+        tests("CatalogTests", ["Catalog", "BackupNames", .product(name: "GRDB", package: "GRDB.swift")]),
+        tests("FilesystemTests", ["Filesystem", "BackupNames", "Workers"]),
         tests("ArchiveTests", ["Archive", "AgeFormat", "SeekableZstd", "CryptoPrimitives", "Workers"]),
     ],
     swiftLanguageModes: [.v6]

@@ -90,8 +90,9 @@ package struct FrameWindow {
             frames[index]?.fill(start..<start + count)
             done += count
             highWater = max(highWater, offset + UInt64(count))
-            try submitFullFrames(to: sink)
         }
+        // Only now: the write may run over frames that are full already, and what is submitted cannot be written again.
+        try submitFullFrames(to: sink)
     }
 
     /// Ends the stream at `rawByteCount` (at least `highWater`): what was not written is zeros.
