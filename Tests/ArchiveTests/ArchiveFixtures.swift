@@ -80,7 +80,8 @@ struct ArchiveBench {
     }
 
     func write(
-        _ raw: [UInt8], pool: WorkerPool, random: any RandomSource = SystemRandomSource(), bufferByteCount: Int = 4 << 20
+        _ raw: [UInt8], pool: WorkerPool, random: any RandomSource = SystemRandomSource(),
+        bufferByteCount: Int = 4 << 20
     ) throws -> (archive: MemoryArchive, facts: ArchiveFacts) {
         let archive = MemoryArchive()
         let writer = try ArchiveWriter(

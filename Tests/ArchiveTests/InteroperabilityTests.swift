@@ -44,7 +44,8 @@ struct InteroperabilityTests {
         let path = try folder.file("ours.age", archive.content)
         let key = try identityFile(bench.identity, in: folder)
         let other = try shell("age-keygen 2>/dev/null | tee '\(folder.path)/other.key' | age-keygen -y")
-        let recipients = "-r \(bench.identity.recipient) -r \(String(decoding: other, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines))"
+        let second = String(decoding: other, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+        let recipients = "-r \(bench.identity.recipient) -r \(second)"
         let theirs = try shell("age -d -i '\(key)' '\(path)' | age \(recipients)")
         #expect(theirs != archive.content)
         let otherKey = try Data(contentsOf: URL(fileURLWithPath: folder.path + "/other.key"))
