@@ -1,7 +1,5 @@
 package import BackupNames
 internal import GRDB
-internal import Glibc
-internal import Synchronization
 
 /// holdfast's own metadata, kept apart from the archives: SQLite in WAL mode, synced fully at each commit.
 ///
@@ -18,20 +16,15 @@ package final class Catalog: Sendable {
     package init(path: String) throws(CatalogError) {
         self.path = path
         do {
-            let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-            if descriptor >= 0 { close(descriptor) }
+            CatalogFile.create(path)
             var configuration = GRDB.Configuration()
-            configuration.busyMode = .timeout(10)
+            configuration.busyMode = .timeout(CatalogFile.busyTimeout / .seconds(1))
             configuration.prepareDatabase { database in
                 try database.execute(sql: "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
             }
             configuration.maximumReaderCount = 4
-            pool = try DatabasePool(path: path, configuration: configuration)
-            let migrator = CatalogSchema.migrator
-            if try pool.read({ try migrator.hasBeenSuperseded($0) }) {
-                throw CatalogError(.newerVersion, "the catalog \"\(path)\" was made by a later version of holdfast")
-            }
-            try migrator.migrate(pool)
+            pool = try CatalogFile.openPool(path, configuration)
+            try CatalogFile.migrate(pool, path: path)
             observer = try DatabaseQueue(path: path, configuration: configuration)
         } catch {
             throw Self.translate(error, path)
@@ -133,13 +126,12 @@ package final class Catalog: Sendable {
     // MARK: Folders of the tree
 
     package func orgs(backend: ResourceName) throws(CatalogError) -> [ResourceName] {
-        try names("SELECT DISTINCT org FROM backup WHERE backend = ? ORDER BY org", [backend.description])
+        try names("org", "backend = :backend", ["backend": backend.description])
     }
 
     package func vms(backend: ResourceName, org: ResourceName) throws(CatalogError) -> [ResourceName] {
         try names(
-            "SELECT DISTINCT vm FROM backup WHERE backend = ? AND org = ? ORDER BY vm",
-            [backend.description, org.description])
+            "vm", "backend = :backend AND org = :org", ["backend": backend.description, "org": org.description])
     }
 
     package func dates(
@@ -259,8 +251,21 @@ package final class Catalog: Sendable {
         }
     }
 
-    private func names(_ sql: String, _ arguments: StatementArguments) throws(CatalogError) -> [ResourceName] {
-        try read { database in
+    /// The different values of a column, in order: one step in the index for each value, where DISTINCT would take one for
+    /// each backup. UNION, not UNION ALL, ends the recursion even in a damaged index.
+    private func names(
+        _ column: String, _ condition: String, _ arguments: StatementArguments
+    ) throws(CatalogError) -> [ResourceName] {
+        let sql = """
+            WITH RECURSIVE step (name) AS (
+                SELECT min(\(column)) FROM backup WHERE \(condition)
+                UNION
+                SELECT (SELECT min(\(column)) FROM backup WHERE \(condition) AND \(column) > name)
+                FROM step WHERE name IS NOT NULL
+            )
+            SELECT name FROM step WHERE name IS NOT NULL ORDER BY name
+            """
+        return try read { database in
             try String.fetchAll(database.cachedStatement(sql: sql), arguments: arguments).map(Self.name)
         }
     }
