@@ -56,15 +56,18 @@ extension Engine {
         _ identifier: BackupIdentifier, _ sidecar: ObjectFacts, from backend: Backend, _ result: inout RebuildResult
     ) {
         do {
-            if try catalog.backup(identifier) != nil {
-                if (try? open(identifier)) != nil {
-                    result.known.append(identifier)
-                    return
-                }
+            let isKnown = try catalog.backup(identifier) != nil
+            if isKnown, (try? open(identifier)) != nil {
+                result.known.append(identifier)
+                return
+            }
+            // The new row is proven before the old one goes: on a host that cannot read, the old one stays.
+            let record = try record(identifier, sidecar, from: backend)
+            if isKnown {
                 log.warning("\(identifier): the catalog's row does not open; it is made anew")
                 try catalog.remove(identifier)
             }
-            try catalog.register(record(identifier, sidecar, from: backend), finishing: nil)
+            try catalog.register(record, finishing: nil)
             result.registered.append(identifier)
         } catch {
             result.refused.append((sidecar.key.string, EngineError(error, subject: sidecar.key.string)))
@@ -82,7 +85,7 @@ extension Engine {
         try bytes.withUnsafeMutableBytes { try backend.store.read(sidecar.key, at: 0, into: $0) }
         let json = try ManifestSidecar.decrypt(bytes, identities: key.identities)
         let manifest = try Manifest(verifying: json, sealKey: key.sealKey)
-        // A bucket may be known here by another name than on the host that made the backup.
+        // Whose and of when; the backend's name is this host's own affair.
         let named = manifest.identifier
         guard named.org == identifier.org, named.vm == identifier.vm, named.date == identifier.date,
             named.disk == identifier.disk

@@ -37,7 +37,11 @@ extension Engine {
         let identifier = record.identifier
         let key = try key(of: identifier.org)
         do {
-            let manifest = try Manifest(verifying: record.manifestJSON, sealKey: key.sealKey)
+            var manifest = try Manifest(verifying: record.manifestJSON, sealKey: key.sealKey)
+            // A backend may have another name here than on the host that made the backup: then this host's name counts.
+            let named = manifest.identifier
+            manifest.identifier = BackupIdentifier(
+                backend: identifier.backend, org: named.org, vm: named.vm, date: named.date, disk: named.disk)
             guard manifest.identifier == identifier else {
                 throw EngineError(.swapped, "\(identifier): the manifest is that of \(manifest.identifier)")
             }

@@ -78,9 +78,7 @@ extension Engine {
             guard let record = try catalog.access(identifier) else {
                 throw EngineError(.notFound, "there is no backup \(identifier)")
             }
-            let manifest =
-                try (try? keys.key(for: identifier.org)) == nil
-                ? Manifest(unverified: record.manifestJSON) : manifest(of: record).manifest
+            let manifest = try archiveManifest(of: record)
             let key = try backend.archiveKey(of: identifier)
             let stored = try backend.store.head(key)
             guard stored.byteCount == manifest.archiveByteCount else {
@@ -112,5 +110,16 @@ extension Engine {
         } catch {
             throw EngineError(error, subject: "\(identifier)")
         }
+    }
+
+    /// Verified where this host has a key of the org; only where it has none is the manifest taken as the catalog holds it.
+    private func archiveManifest(of record: BackupRecord) throws -> Manifest {
+        do throws(KeyError) {
+            _ = try keys.key(for: record.identifier.org)
+        } catch {
+            guard error.code == .absent else { throw error }
+            return try Manifest(unverified: record.manifestJSON)
+        }
+        return try manifest(of: record).manifest
     }
 }

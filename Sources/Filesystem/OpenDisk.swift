@@ -62,6 +62,9 @@ package final class OpenDisk: Sendable {
                 let buffer = try readPath.frame(index, of: self)
                 let start = Int(part.lowerBound - frame.lowerBound)
                 slices.append(ReadSlice(buffer, start..<start + part.count))
+                if window > 0, part.upperBound == frame.upperBound {
+                    readPath.cache.markSpent(FrameCache.Key(disk: serial, frame: index))
+                }
             }
         }
         return slices

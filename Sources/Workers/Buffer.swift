@@ -106,9 +106,11 @@ package final class BufferPool: Sendable {
         }
     }
 
+    /// Sizes are rounded up, so that blocks of nearly the same size serve each other: mapping and first touching a block costs
+    /// more than filling it. What is not touched takes no memory, though it counts.
     private static func roundedUp(_ byteCount: Int) -> Int {
-        let page = 4096
-        return max(page, (byteCount + page - 1) / page * page)
+        let step = byteCount <= 64 << 10 ? 4 << 10 : byteCount <= 256 << 10 ? 64 << 10 : 256 << 10
+        return max(step, (byteCount + step - 1) / step * step)
     }
 }
 

@@ -34,6 +34,30 @@ struct FrameCacheTests {
         #expect(!isReady(cache, 1))
     }
 
+    @Test func `one pass over a disk does not push out what others use`() throws {
+        let mebibyte = 1 << 20
+        let cache = FrameCache(capacityByteCount: 32 * mebibyte)
+        func load(_ frame: Int) throws {
+            guard case .claimed(let flight) = cache.claim(key(frame)) else { return }
+            cache.fulfil(flight, try #require(cache.takeBuffer(byteCount: mebibyte)))
+        }
+        for frame in 0..<10 { try load(frame) }
+        for frame in 100..<600 {
+            try load(frame)
+            cache.markSpent(key(frame))
+        }
+        // The pass itself takes little more than what is kept of spent frames.
+        #expect(cache.usedByteCount <= 20 * mebibyte)
+        for frame in 0..<10 { #expect(isReady(cache, frame), "frame \(frame)") }
+        // A spent frame that is read again is like any other.
+        #expect(isReady(cache, 599))
+        for frame in 600..<700 {
+            try load(frame)
+            cache.markSpent(key(frame))
+        }
+        #expect(isReady(cache, 599))
+    }
+
     @Test func `frames that readers hold count until they let go`() throws {
         let cache = FrameCache(capacityByteCount: 2 * size)
         try load(cache, 0)
