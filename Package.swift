@@ -106,6 +106,8 @@ let package = Package(
         tests("CatalogTests", ["Catalog", "BackupNames", .product(name: "GRDB", package: "GRDB.swift")]),
         tests("FilesystemTests", ["Filesystem", "BackupNames", "Workers"]),
         tests("ArchiveTests", ["Archive", "AgeFormat", "SeekableZstd", "CryptoPrimitives", "Workers"]),
+        // The whole program over a real mount.
+        .testTarget(name: "Scenarios", dependencies: ["holdfast"], path: "Tests/Scenarios", swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

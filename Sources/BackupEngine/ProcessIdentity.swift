@@ -21,7 +21,8 @@ package struct ProcessIdentity: Sendable, Hashable {
     /// Whether that very process still runs on this machine.
     package var isAlive: Bool {
         guard bootIdentifier == Self.currentBootIdentifier else { return false }
-        return ProcessStat.read(process: process)?.startTicks == startTicks
+        guard let stat = ProcessStat.read(process: process) else { return false }
+        return stat.startTicks == startTicks && !stat.isDead
     }
 
     private static let currentBootIdentifier: String =
@@ -30,6 +31,8 @@ package struct ProcessIdentity: Sendable, Hashable {
 
 /// What proc_pid_stat(5) says of a process.
 package struct ProcessStat: Sendable, Hashable {
+    /// Field 3 is Z or X: it has ended, and only its parent has not asked yet.
+    package let isDead: Bool
     /// Bit 0x4 of field 9: the process is on its way out, as seen while its files are being closed.
     package let isExiting: Bool
     /// Field 52, as wait(2) would give it: 0 after success, 9 after SIGKILL, 768 after `exit(3)`.
@@ -41,6 +44,18 @@ package struct ProcessStat: Sendable, Hashable {
         readProcFile("/proc/\(process)/stat").flatMap(ProcessStat.init(parsing:))
     }
 
+    /// The state of a process that asks for something right now; nil while it runs on afterwards.
+    ///
+    /// /proc/PID/stat of a process inside `execve` cannot be read before the `execve` is done, and that waits for the answer to its
+    /// close-on-exec descriptors. So /proc/PID/status is asked first, which never waits: a process that ends has given its
+    /// memory back before it closes its files, one that is elsewhere has not.
+    package static func ofExiting(process: Int32) -> ProcessStat? {
+        guard let status = readProcFile("/proc/\(process)/status"), !status.contains("\nVmSize:"),
+            let stat = read(process: process), stat.isExiting
+        else { return nil }
+        return stat
+    }
+
     /// Parses a line of /proc/PID/stat. The second field, the command in parentheses, may itself hold spaces and parentheses.
     package init?(parsing line: String) {
         guard let end = line.lastIndex(of: ")") else { return nil }
@@ -49,13 +64,21 @@ package struct ProcessStat: Sendable, Hashable {
         func field<Number: FixedWidthInteger>(_ number: Int, as: Number.Type) -> Number? {
             number - 3 < fields.count ? Number(fields[number - 3]) : nil
         }
-        guard let flags = field(9, as: UInt64.self), let start = field(22, as: UInt64.self),
+        guard let state = fields.first, let flags = field(9, as: UInt64.self), let start = field(22, as: UInt64.self),
             let exitCode = field(52, as: Int32.self)
         else { return nil }
+        isDead = state == "Z" || state == "X"
         isExiting = flags & 0x4 != 0
         startTicks = start
         self.exitCode = exitCode
     }
+}
+
+/// The process that a thread belongs to; nil when it is gone, or of another namespace (thread 0). Never waits.
+package func processOfThread(_ thread: Int32) -> Int32? {
+    guard thread > 0, let status = readProcFile("/proc/\(thread)/status") else { return nil }
+    let line = status.split(separator: "\n").first { $0.hasPrefix("Tgid:") }
+    return line.flatMap { Int32($0.dropFirst(5).drop(while: \.isWhitespace)) }
 }
 
 private func readProcFile(_ path: String) -> String? {

@@ -14,6 +14,8 @@ package struct DaemonStartError: Error, Sendable {
 package enum BackgroundStart {
     /// Names the pipe's descriptor to the child.
     private static let variable = "HOLDFAST_READY_FD"
+    /// The pipe's descriptor in the child.
+    private static let readyDescriptor: Int32 = 3
 
     /// Whether this process is such a child.
     package static var isChild: Bool { getenv(variable) != nil }
@@ -22,24 +24,31 @@ package enum BackgroundStart {
     package static func run(arguments: [String], logPath: String) throws {
         var ends: [Int32] = [-1, -1]
         guard pipe(&ends) == 0 else { throw Errno.current }
-        // The read end is ours alone.
-        _ = fcntl(ends[0], F_SETFD, FD_CLOEXEC)
+        // Nothing of the caller's goes to the daemon: who waits for the end of a pipe, or for a lock, must not wait for it.
+        for entry in try Folder.entries(of: "/proc/self/fd") {
+            if let descriptor = entry.name.flatMap({ Int32($0) }), descriptor > 2 {
+                _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+            }
+        }
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
+        posix_spawn_file_actions_adddup2(&actions, ends[1], readyDescriptor)
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
         // A session of its own (POSIX_SPAWN_SETSID): the terminal's signals do not reach it.
         posix_spawnattr_setflags(&attributes, 0x80)
-        setenv(variable, "\(ends[1])", 1)
+        setenv(variable, "\(readyDescriptor)", 1)
         setenv("HOLDFAST_LOG_FILE", logPath, 1)
         var child: pid_t = 0
         let argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
         defer { for argument in argv { free(argument) } }
-        let status = posix_spawn(&child, "/proc/self/exe", &actions, &attributes, argv, environ)
+        // By its own path, for the sake of the name that `ps` shows.
+        let program = Self.programPath ?? "/proc/self/exe"
+        let status = posix_spawn(&child, program, &actions, &attributes, argv, environ)
         unsetenv(variable)
         close(ends[1])
         defer { close(ends[0]) }
@@ -56,6 +65,12 @@ package enum BackgroundStart {
         waitpid(child, &ended, 0)
         let code = ended & 0x7f == 0 ? ended >> 8 & 0xff : 1
         throw DaemonStartError(message: "the mount did not come up", exitCode: code == 0 ? 11 : code)
+    }
+
+    private static var programPath: String? {
+        guard let resolved = realpath("/proc/self/exe", nil) else { return nil }
+        defer { free(resolved) }
+        return String(cString: resolved)
     }
 
     /// In the child: ready. Standard error goes to the log file from now on.

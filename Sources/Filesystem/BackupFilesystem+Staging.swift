@@ -149,16 +149,16 @@ extension BackupFilesystem {
         return handles.add(.staged(file, canWrite: intent.forWriting))
     }
 
-    package func write(_ handle: UInt64, _ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws {
+    package func write(_ handle: UInt64, _ bytes: UnsafeRawBufferPointer, at offset: UInt64, thread: Int32) throws {
         guard case .staged(let file, true) = try handles.content(handle) else {
             throw FileSystemError(.badHandle, "not open for writing")
         }
-        try noting { try file.write(bytes, at: offset, handle: handle) }
+        try noting { try file.write(bytes, at: offset, handle: handle, thread: thread) }
     }
 
-    package func flush(_ handle: UInt64, process: Int32) throws {
+    package func flush(_ handle: UInt64, thread: Int32) throws {
         guard case .staged(let file, true) = try handles.content(handle) else { return }
-        try noting { try file.flush(handle: handle, process: process) }
+        try noting { try file.flush(handle: handle, thread: thread) }
     }
 
     package func synchronize(_ handle: UInt64) throws {

@@ -48,6 +48,7 @@ final class StagedFile: Sendable {
         var window: FrameWindow?
         /// The handle that writes; nil before the first write.
         var writer: UInt64?
+        var processes = WriterProcesses()
     }
 
     private let engine: Engine
@@ -63,13 +64,16 @@ final class StagedFile: Sendable {
 
     // MARK: Writing
 
-    func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, handle: UInt64) throws {
+    /// `thread` is the one that writes, 0 where the kernel cannot tell.
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, handle: UInt64, thread: Int32) throws {
         guard offset <= UInt64(Int64.max) - UInt64(bytes.count) else {
             throw FileSystemError(.tooLarge, "a file cannot be that large")
         }
         guard !bytes.isEmpty else { return }
         try work.withLock { work in
+            if isProbe(bytes, offset) { return }
             try prepare(&work, handle: handle)
+            work.processes.insert(thread: thread)
             guard let session = work.session else { preconditionFailure("internal error: streaming without a session") }
             do {
                 try work.window?.write(bytes, at: offset, to: session)
@@ -83,6 +87,17 @@ final class StagedFile: Sendable {
             }
         }
     }
+
+    /// `qemu-img` makes its target so: it declares the size, writes one block of zeros to find out about alignment, closes, and
+    /// opens again for the image. That block starts no backup; its zeros are what a gap reads as anyway.
+    private func isProbe(_ bytes: UnsafeRawBufferPointer, _ offset: UInt64) -> Bool {
+        let now = snapshot
+        guard now.state == .empty, !now.isRemoved, let declared = now.declaredByteCount else { return false }
+        let end = offset + UInt64(bytes.count)
+        return end <= Self.probeByteCount && end < declared && bytes.allSatisfy { $0 == 0 }
+    }
+
+    private static let probeByteCount: UInt64 = 4096
 
     /// Brings the file into the state streaming for this handle, or throws why not.
     private func prepare(_ work: inout Work, handle: UInt64) throws {
@@ -210,10 +225,11 @@ final class StagedFile: Sendable {
 
     // MARK: Ending
 
-    /// `close`: commits what this handle streamed, and returns when it is registered (rule 1).
-    func flush(handle: UInt64, process: Int32) throws {
+    /// `close` by a thread of a process that wrote: commits what this handle streamed, and returns when it is registered (rule 1).
+    /// The closing of a copy of the descriptor by a process that wrote nothing says nothing.
+    func flush(handle: UInt64, thread: Int32) throws {
         try work.withLock { work in
-            guard work.writer == handle else { return }
+            guard work.writer == handle, work.processes.contains(thread: thread) else { return }
             let now = snapshot
             switch now.state {
             case .empty, .held, .committed, .committing:
@@ -221,8 +237,8 @@ final class StagedFile: Sendable {
             case .failed(let reason):
                 throw FileSystemError(.inputOutput, reason)
             case .streaming:
-                if let death = Self.death(of: process) {
-                    throw fail(&work, EngineError(.cancelled, "the writer (process \(process)) \(death)"))
+                if let death = Self.death(of: thread) {
+                    throw fail(&work, EngineError(.cancelled, "the writer (process \(thread)) \(death)"))
                 }
                 try commit(&work, now)
             }
@@ -251,10 +267,8 @@ final class StagedFile: Sendable {
     }
 
     /// Rule 3. What proc says of a writer that is going: nil for an ordinary close, and where nothing can be known.
-    private static func death(of process: Int32) -> String? {
-        guard process > 0, let stat = ProcessStat.read(process: process), stat.isExiting, stat.exitCode != 0 else {
-            return nil
-        }
+    private static func death(of thread: Int32) -> String? {
+        guard thread > 0, let stat = ProcessStat.ofExiting(process: thread), stat.exitCode != 0 else { return nil }
         let signal = stat.exitCode & 0x7f
         return signal != 0 ? "was ended by signal \(signal)" : "exited with status \(stat.exitCode >> 8)"
     }

@@ -126,8 +126,8 @@ enum FuseOperations {
             }
         }
         table.flush = { request, _, file in
-            answer(request) { filesystem, _, process in
-                try filesystem.flush(file?.pointee.fh ?? 0, process: process)
+            answer(request) { filesystem, _, thread in
+                try filesystem.flush(file?.pointee.fh ?? 0, thread: thread)
                 return { $0.success() }
             }
         }
@@ -173,9 +173,10 @@ enum FuseOperations {
             }
         }
         table.write = { request, _, bytes, size, offset, file in
-            answer(request) { filesystem, _, _ in
+            answer(request) { filesystem, _, thread in
                 try filesystem.write(
-                    file?.pointee.fh ?? 0, UnsafeRawBufferPointer(start: bytes, count: size), at: UInt64(offset))
+                    file?.pointee.fh ?? 0, UnsafeRawBufferPointer(start: bytes, count: size), at: UInt64(offset),
+                    thread: thread)
                 return { $0.written(size) }
             }
         }
@@ -224,7 +225,7 @@ private func answer(
     let reply = FuseReply(request)
     let context = Unmanaged<FuseContext>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
     do {
-        let send = try body(context.filesystem, context, reply.process)
+        let send = try body(context.filesystem, context, reply.thread)
         send(reply)
     } catch {
         reply.error(error)

@@ -14,8 +14,8 @@ struct FuseReply: ~Copyable {
         fuse_reply_err(request, EIO)
     }
 
-    /// The process that asked, 0 where the kernel cannot tell.
-    var process: Int32 { fuse_req_ctx(request).pointee.pid }
+    /// The thread that asked, 0 where the kernel cannot tell.
+    var thread: Int32 { fuse_req_ctx(request).pointee.pid }
 
     consuming func none() {
         fuse_reply_none(request)

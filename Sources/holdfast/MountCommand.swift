@@ -28,13 +28,14 @@ struct MountCommand: ParsableCommand {
         if !foreground, !BackgroundStart.isChild {
             return try startInBackground(configuration, mountpoint)
         }
+        let signals = EndingSignals()
         let log = Logger(label: "holdfast") { _ in
             LineLogHandler(
                 descriptor: StandardStream.error.rawValue, level: .info,
                 showsTime: ProcessInfo.processInfo.environment["JOURNAL_STREAM"] == nil)
         }
         let engine = try Composition.engine(configuration, log: log)
-        try MountDaemon.run(engine, at: mountpoint, options: options) {
+        try MountDaemon.run(engine, at: mountpoint, options: options, signals: signals) {
             BackgroundStart.reportReady()
             ServiceManager.notify("READY=1")
             log.info("mounted at \(mountpoint)")

@@ -23,6 +23,24 @@ struct ProcessStatTests {
         #expect(!running.isExiting)
     }
 
+    @Test func `one that has ended and was not waited for is dead`() throws {
+        var child: pid_t = 0
+        let argv: [UnsafeMutablePointer<CChar>?] = [strdup("true"), nil]
+        defer { free(argv[0]) }
+        try #require(posix_spawn(&child, "/bin/true", nil, nil, argv, nil) == 0)
+        defer { waitpid(child, nil, 0) }
+        // Ends, but stays to be waited for.
+        var information = siginfo_t()
+        try #require(waitid(P_PID, id_t(child), &information, WEXITED | WNOWAIT) == 0)
+        let stat = try #require(ProcessStat.read(process: child))
+        #expect(stat.isDead)
+        let identity = ProcessIdentity(
+            process: child, startTicks: stat.startTicks, bootIdentifier: ProcessIdentity.current.bootIdentifier)
+        #expect(!identity.isAlive)
+        #expect(processOfThread(getpid()) == getpid())
+        #expect(ProcessStat.ofExiting(process: getpid()) == nil)
+    }
+
     @Test func `what is no such line is nothing`() {
         #expect(ProcessStat(parsing: "") == nil)
         #expect(ProcessStat(parsing: "42 (dd) R 1 2") == nil)

@@ -51,40 +51,40 @@ _holdfast() {
         ;;
     *)
         case $verb:$sub in
-        :*) words="$verbs --help --version" ;;
+        :*) words="$verbs -h --help --version" ;;
         mount:*)
-            words="-o -f --foreground --config --help"
+            words="-o -f --foreground --config -h --help"
             files=yes
             ;;
         backup:*)
-            words="--org --vm --disk --backend --json --config --help"
+            words="--org --vm --disk --backend --json --config -h --help"
             files=yes
             ;;
         restore:*)
-            words="--force --json --config --help"
+            words="--force --json --config -h --help"
             if [[ $positional -eq 0 ]]; then words+=" $(_holdfast_backups "${config[@]}")"; else files=yes; fi
             ;;
-        list:*) words="--json --config --help $(_holdfast_backups "${config[@]}")" ;;
-        show:*) words="--json --config --help $(_holdfast_backups "${config[@]}")" ;;
-        verify:*) words="--archive --json --config --help $(_holdfast_backups "${config[@]}")" ;;
-        keys:) words="create list show export import --help" ;;
-        keys:create) words="--config --help" ;;
-        keys:list) words="--json --config --help" ;;
-        keys:show) words="--json --config --help $(_holdfast_orgs "${config[@]}")" ;;
-        keys:export) words="--write-only --config --help $(_holdfast_orgs "${config[@]}")" ;;
+        list:*) words="--json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
+        show:*) words="--json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
+        verify:*) words="--archive --json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
+        keys:) words="create list show export import -h --help" ;;
+        keys:create) words="--config -h --help" ;;
+        keys:list) words="--json --config -h --help" ;;
+        keys:show) words="--json --config -h --help $(_holdfast_orgs "${config[@]}")" ;;
+        keys:export) words="--write-only --config -h --help $(_holdfast_orgs "${config[@]}")" ;;
         keys:import)
-            words="--config --help"
+            words="--config -h --help"
             if [[ $positional -gt 0 ]]; then files=yes; fi
             ;;
-        catalog:) words="rebuild --help" ;;
-        catalog:rebuild) words="--backend --json --config --help" ;;
-        archive:) words="decode inspect --help" ;;
+        catalog:) words="rebuild -h --help" ;;
+        catalog:rebuild) words="--backend --json --config -h --help" ;;
+        archive:) words="decode inspect -h --help" ;;
         archive:decode)
-            words="-i --identity -o --output --force --help"
+            words="-i --identity -o --output --force -h --help"
             files=yes
             ;;
         archive:inspect)
-            words="-i --identity --json --help"
+            words="-i --identity --json -h --help"
             files=yes
             ;;
         help:*) words=$verbs ;;

@@ -1,0 +1,190 @@
+import Foundation
+import Glibc
+import Testing
+
+/// What a shell line did.
+struct ShellResult: CustomStringConvertible {
+    let status: Int32
+    /// Standard output and error together.
+    let output: String
+
+    var description: String { "status \(status): \(output)" }
+}
+
+/// The built program, its configuration, key and backend in a temporary folder, and a real mount. Everything is undone when
+/// it goes.
+final class MountBench {
+    static let isPossible = getuid() == 0 && access("/dev/fuse", R_OK | W_OK) == 0
+
+    let folder: String
+    private(set) var isMounted = false
+
+    var mount: String { folder + "/mnt" }
+    var staging: String { mount + "/staging/local/acme/web" }
+    var latest: String { mount + "/local/acme/web/latest" }
+    var backend: String { folder + "/backups" }
+
+    /// Beside the test program, where SwiftPM puts both; or named by the environment.
+    static let program: String = {
+        if let named = ProcessInfo.processInfo.environment["HOLDFAST_TEST_BINARY"] { return named }
+        let own =
+            (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+        return URL(fileURLWithPath: own).deletingLastPathComponent().appendingPathComponent("holdfast").path
+    }()
+
+    init(mounts: Bool = true, config: String = "") throws {
+        folder = "/tmp/holdfast-scenario-\(UUID().uuidString.prefix(8))"
+        try FileManager.default.createDirectory(atPath: folder + "/mnt", withIntermediateDirectories: true)
+        try FileManager.default.createDirectory(atPath: backend, withIntermediateDirectories: true)
+        try """
+        state_dir = "state"
+        keys_dir = "keys"
+        [backends.local]
+        type = "directory"
+        path = "backups"
+        \(config)
+        """.write(toFile: folder + "/c.toml", atomically: true, encoding: .utf8)
+        #expect(try shell("holdfast keys create acme --config c.toml").status == 0)
+        if mounts {
+            try self.startMount()
+            #expect(try shell("mkdir -p '\(staging)'").status == 0)
+        }
+    }
+
+    deinit {
+        try? killDaemon()
+        try? FileManager.default.removeItem(atPath: folder)
+    }
+
+    func startMount() throws {
+        let result = try shell("holdfast mount \(folder)/c.toml \(folder)/mnt")
+        #expect(result.status == 0, "\(result)")
+        isMounted = result.status == 0
+    }
+
+    /// The process ids of this mount's daemon: one, or none.
+    private var daemons: [Int32] {
+        let processes = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+        return processes.compactMap { Int32($0) }.filter { process in
+            guard let line = try? String(contentsOfFile: "/proc/\(process)/cmdline", encoding: .utf8) else {
+                return false
+            }
+            let words = line.split(separator: "\0")
+            return words.count > 3 && words[0].hasSuffix("holdfast") && words[1] == "mount" && words[3] == mount
+        }
+    }
+
+    /// The daemon's process id.
+    var daemon: Int32 {
+        get throws { try #require(daemons.first) }
+    }
+
+    func unmount() throws {
+        #expect(try shell("umount mnt").status == 0)
+        waitForEnd()
+    }
+
+    /// SIGKILL, and what is left of the mount taken away.
+    func killDaemon() throws {
+        for daemon in daemons { kill(daemon, SIGKILL) }
+        _ = try shell("umount -l mnt 2>/dev/null")
+        waitForEnd()
+    }
+
+    /// The mount and its process are gone; twenty seconds at most.
+    private func waitForEnd(_ location: SourceLocation = #_sourceLocation) {
+        let deadline = ContinuousClock.now + .seconds(20)
+        while !daemons.isEmpty, ContinuousClock.now < deadline { usleep(5_000) }
+        #expect(daemons.isEmpty, "the daemon is still there", sourceLocation: location)
+        isMounted = false
+    }
+
+    /// Runs a line of bash in the folder; `holdfast` is the built program. Ended by force after `seconds`.
+    func shell(_ line: String, seconds: Int = 60) throws -> ShellResult {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/timeout")
+        let program = URL(fileURLWithPath: Self.program).deletingLastPathComponent().path
+        process.arguments = [
+            "--kill-after=5", "\(seconds)", "bash", "-c", "set -o pipefail; export PATH=\(program):$PATH; " + line,
+        ]
+        process.currentDirectoryURL = URL(fileURLWithPath: folder)
+        // A file, not a pipe: a daemon that keeps the other end open must not keep this test waiting.
+        let path = folder + "/.output-\(UUID().uuidString)"
+        try Data().write(to: URL(fileURLWithPath: path))
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
+        process.standardOutput = handle
+        process.standardError = handle
+        process.standardInput = FileHandle.nullDevice
+        try process.run()
+        process.waitUntilExit()
+        try handle.close()
+        let output = try Data(contentsOf: URL(fileURLWithPath: path))
+        return ShellResult(
+            status: process.terminationStatus,
+            output: String(decoding: output, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines))
+    }
+
+    /// Runs a line and expects success.
+    @discardableResult
+    func run(_ line: String, seconds: Int = 60, _ location: SourceLocation = #_sourceLocation) throws -> String {
+        let result = try shell(line, seconds: seconds)
+        #expect(result.status == 0, "\(line): \(result)", sourceLocation: location)
+        return result.output
+    }
+
+    /// An image of `mebibytes`, half noise, half zeros; the same for the same seed.
+    func makeImage(_ name: String, mebibytes: Int, seed: Int = 1) throws -> String {
+        try run(
+            """
+            python3 -c "
+            import random,sys
+            r=random.Random(\(seed)); f=open('\(name)','wb')
+            for i in range(\(mebibytes)):
+                f.write(r.randbytes(1<<20) if i%2==0 else bytes(1<<20))
+            "
+            """)
+        return folder + "/" + name
+    }
+
+    /// Runs Python that sees the staged path as `p`, and a few imports.
+    func python(_ program: String, seconds: Int = 60) throws -> ShellResult {
+        let path = folder + "/.program-\(UUID().uuidString).py"
+        // This process's threads block signals, and a child would inherit that.
+        try
+            "import os,sys,errno,time,signal\nsignal.pthread_sigmask(signal.SIG_SETMASK,[])\np='\(staging)/disk.raw'\n\(program)\n"
+            .write(toFile: path, atomically: true, encoding: .utf8)
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        return try shell("python3 '\(path)'", seconds: seconds)
+    }
+
+    var status: String { (try? String(contentsOfFile: staging + "/disk.raw.status", encoding: .utf8)) ?? "" }
+
+    /// Registered backups, by the command.
+    var backups: [String] {
+        get throws {
+            try run("holdfast list --json --config c.toml | jq -r '.[].backup'").split(separator: "\n").map(String.init)
+        }
+    }
+
+    /// Objects and leftovers at the backend, folders apart.
+    var backendFiles: [String] {
+        get throws { try run("cd backups && find . -type f | sort").split(separator: "\n").map(String.init) }
+    }
+
+    /// Nothing half-done: two objects for each backup, no upload under way, an empty journal.
+    func expectClean(_ backupCount: Int, _ what: String = "", _ location: SourceLocation = #_sourceLocation) throws {
+        let files = try backendFiles
+        #expect(try backups.count == backupCount, "\(what)", sourceLocation: location)
+        #expect(files.count == 2 * backupCount, "\(what): \(files)", sourceLocation: location)
+        #expect(
+            try run("sqlite3 state/catalog.sqlite 'select count(*) from upload'") == "0", "\(what)",
+            sourceLocation: location)
+    }
+}
+
+/// All scenarios: one after another, for they share the machine's mounts.
+@Suite(
+    "Scenarios", .serialized,
+    .enabled(if: MountBench.isPossible, "a real mount needs root and /dev/fuse"))
+struct Scenarios {}
