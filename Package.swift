@@ -104,7 +104,13 @@ let package = Package(
         tests("OrgKeysTests", ["OrgKeys", "AgeFormat", "BackupNames", "CryptoPrimitives"]),
         tests("ConfigurationTests", ["Configuration", "BackupNames"]),
         tests("CatalogTests", ["Catalog", "BackupNames", .product(name: "GRDB", package: "GRDB.swift")]),
-        tests("FilesystemTests", ["Filesystem", "BackupNames", "Workers"]),
+        tests(
+            "FilesystemTests",
+            [
+                "Filesystem", "Archive", "BackupEngine", "BackupNames", "Catalog", "OrgKeys", "Storage",
+                "StorageTesting", "Workers",
+                logging,
+            ]),
         tests("ArchiveTests", ["Archive", "AgeFormat", "SeekableZstd", "CryptoPrimitives", "Workers"]),
         // The whole program over a real mount.
         .testTarget(name: "Scenarios", dependencies: ["holdfast"], path: "Tests/Scenarios", swiftSettings: settings),

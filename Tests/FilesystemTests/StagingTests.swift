@@ -1,0 +1,154 @@
+import Filesystem
+import Foundation
+import StorageTesting
+import Testing
+
+@Suite("Staging without a mount", .timeLimit(.minutes(2)))
+struct StagingTests {
+    /// Noise, with whole frames and odd ranges of zeros.
+    private func image(_ byteCount: Int, _ random: inout some RandomNumberGenerator) -> [UInt8] {
+        var bytes = (0..<byteCount).map { _ in UInt8.random(in: 0...255, using: &random) }
+        for _ in 0..<3 where byteCount > 0 {
+            let start = Int.random(in: 0..<byteCount, using: &random)
+            let end = min(byteCount, start + Int.random(in: 1...3 * TreeBench.frameByteCount, using: &random))
+            for index in start..<end { bytes[index] = 0 }
+        }
+        return bytes
+    }
+
+    @Test(arguments: 0..<12)
+    func `an image written in any order within the window comes back, wherever it is read`(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        let bench = try TreeBench()
+        let image = image(Int.random(in: 1...1_500_000, using: &random), &random)
+        // Pieces in order, then shuffled within stretches that are shorter than the window.
+        var pieces: [Range<Int>] = []
+        while let start = pieces.last?.upperBound ?? (image.isEmpty ? nil : 0), start < image.count {
+            pieces.append(start..<min(image.count, start + Int.random(in: 1...100_000, using: &random)))
+        }
+        let handle = try bench.create()
+        var next = 0
+        while next < pieces.count {
+            let stretch = pieces[next..<min(pieces.count, next + 3)]
+            for piece in stretch.shuffled(using: &random) {
+                try bench.write(handle, image[piece], at: piece.lowerBound)
+            }
+            next = stretch.endIndex
+        }
+        try bench.close(handle)
+        #expect(try bench.status.contains("state: committed"))
+        let path = try bench.latest + "/disk.raw"
+        #expect(try bench.read(path) == image)
+        for _ in 0..<30 {
+            let offset = Int.random(in: 0..<image.count, using: &random)
+            let count = Int.random(in: 1...200_000, using: &random)
+            let expected = image[offset..<min(image.count, offset + count)]
+            #expect(try bench.read(path, at: offset, count: count) == Array(expected), "\(count) bytes at \(offset)")
+        }
+        #expect(try bench.read("staging/memory/acme/web/disk.raw") == image, "the staged name stays readable")
+    }
+
+    @Test func `only a process that wrote closes the image`() throws {
+        let bench = try TreeBench()
+        let handle = try bench.create()
+        try bench.write(handle, [1, 2, 3], at: 0)
+        // The parent holds a copy of the descriptor, as a shell does, and closes it.
+        try bench.filesystem.flush(handle, thread: getppid())
+        #expect(try bench.status.contains("state: streaming"))
+        try bench.write(handle, [4], at: 3)
+        try bench.close(handle)
+        #expect(try bench.read(bench.latest + "/disk.raw") == [1, 2, 3, 4])
+    }
+
+    @Test func `where the kernel cannot tell who writes, every closing counts`() throws {
+        let bench = try TreeBench()
+        let handle = try bench.create()
+        try bench.write(handle, [1, 2, 3], at: 0, thread: 0)
+        try bench.filesystem.flush(handle, thread: getppid())
+        #expect(try bench.status.contains("state: committed"))
+    }
+
+    @Test func `the first block of zeros of a declared image starts no backup`() throws {
+        let bench = try TreeBench()
+        let number = try bench.number("staging/memory/acme/web")
+        var handle = try bench.create()
+        let file = try bench.filesystem.lookUp("disk.raw", in: number).number
+        _ = try bench.filesystem.setByteCount(file, 100_000, handle: handle)
+        try bench.write(handle, [UInt8](repeating: 0, count: 4096), at: 0)
+        try bench.close(handle)
+        #expect(try bench.objectCount == 0)
+        handle = try bench.create()
+        try bench.write(handle, [UInt8](repeating: 7, count: 100_000), at: 0)
+        try bench.close(handle)
+        #expect(try bench.read(bench.latest + "/disk.raw") == [UInt8](repeating: 7, count: 100_000))
+    }
+
+    @Test(arguments: [(declared: 5000, came: 4096), (5000, 4999), (5000, 5001), (4096, 4095)])
+    func `of a declared size exactly that much must come`(declared: Int, came: Int) throws {
+        let bench = try TreeBench()
+        let handle = try bench.create()
+        let file = try bench.number("staging/memory/acme/web/disk.raw")
+        _ = try bench.filesystem.setByteCount(file, UInt64(declared), handle: handle)
+        try bench.write(handle, [UInt8](repeating: 7, count: came), at: 0)
+        #expect(bench.code { try bench.close(handle) } == .inputOutput)
+        #expect(try bench.status.contains("were declared"))
+        #expect(try bench.objectCount == 0)
+    }
+
+    @Test func `a write behind the stream fails, and so does everything after it`() throws {
+        let bench = try TreeBench()
+        let handle = try bench.create()
+        for index in 0..<12 {
+            try bench.write(
+                handle, [UInt8](repeating: 9, count: TreeBench.frameByteCount), at: index * TreeBench.frameByteCount)
+        }
+        #expect(bench.code { try bench.write(handle, [1], at: 0) } == .inputOutput)
+        #expect(bench.code { try bench.write(handle, [1], at: 12 * TreeBench.frameByteCount) } == .inputOutput)
+        #expect(bench.code { try bench.close(handle) } == .inputOutput)
+        #expect(try bench.objectCount == 0)
+    }
+
+    @Test func `a store that is full or away fails the closing and keeps nothing`() throws {
+        let bench = try TreeBench()
+        bench.store.setAvailable(false)
+        let handle = try bench.create()
+        let failed = bench.code {
+            for index in 0..<40 {
+                try bench.write(
+                    handle, (0..<TreeBench.frameByteCount).map { _ in UInt8.random(in: 0...255) },
+                    at: index * TreeBench.frameByteCount)
+            }
+            try bench.close(handle)
+        }
+        #expect(failed == .inputOutput)
+        bench.store.setAvailable(true)
+        #expect(try bench.objectCount == 0)
+        #expect(try bench.status.contains("state: failed"))
+    }
+
+    @Test func `what cannot be staged is refused by its own errno`() throws {
+        let bench = try TreeBench()
+        let staging = try bench.number("staging")
+        let web = try bench.number("staging/memory/acme/web")
+        let write = OpenIntent(forWriting: true, truncates: false)
+        #expect(bench.code { _ = try bench.filesystem.makeDirectory("elsewhere", in: staging) } == .notPermitted)
+        #expect(bench.code { _ = try bench.filesystem.makeDirectory("memory", in: staging) } == .exists)
+        #expect(
+            bench.code { _ = try bench.filesystem.makeDirectory("nobody", in: bench.number("staging/memory")) }
+                == .noKey)
+        #expect(bench.code { _ = try bench.filesystem.makeDirectory("x", in: TreeBench.root) } == .readOnly)
+        #expect(
+            bench.code { _ = try bench.filesystem.create("disk.img", in: web, exclusive: false, write) } == .invalid)
+        #expect(
+            bench.code { _ = try bench.filesystem.create("x.raw", in: staging, exclusive: false, write) } == .readOnly)
+        #expect(bench.code { _ = try bench.number("memory/acme") } == .notFound)
+        let handle = try bench.create()
+        try bench.write(handle, [1], at: 0)
+        #expect(
+            bench.code { _ = try bench.filesystem.open(bench.number("staging/memory/acme/web/disk.raw"), write) }
+                == .busy)
+        try bench.close(handle)
+        let raw = try bench.number(bench.latest + "/disk.raw")
+        #expect(bench.code { _ = try bench.filesystem.open(raw, write) } == .readOnly)
+    }
+}

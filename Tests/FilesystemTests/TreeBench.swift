@@ -1,0 +1,133 @@
+import Archive
+import BackupEngine
+import BackupNames
+import Catalog
+import Filesystem
+import Foundation
+import Logging
+import OrgKeys
+import Storage
+import StorageTesting
+import Testing
+
+/// The file system as the kernel would call it, without a kernel: over a store in memory, with a key for "acme".
+final class TreeBench {
+    static let frameByteCount = 64 << 10
+    /// The root's number, in every FUSE file system.
+    static let root: UInt64 = 1
+
+    let filesystem: BackupFilesystem
+    let store = InMemoryStore()
+    private let engine: Engine
+    private let folder: String
+
+    init() throws {
+        folder = NSTemporaryDirectory() + "holdfast-tree-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        let keys = KeyDirectory(path: folder + "/keys")
+        _ = try keys.create(ResourceName("acme"), createdAt: "2026-11-22T00:00:00Z")
+        engine = Engine(
+            catalog: try Catalog(path: folder + "/catalog.sqlite"),
+            backends: [Backend(name: try ResourceName("memory"), store: store)], keys: keys,
+            archiveSettings: ArchiveSettings(frameByteCount: Self.frameByteCount), memoryBudgetByteCount: 128 << 20,
+            clock: SystemClock(), log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        filesystem = BackupFilesystem(engine: engine)
+        try makeFolders("staging/memory/acme/web")
+    }
+
+    deinit {
+        filesystem.close()
+        engine.close()
+        try? FileManager.default.removeItem(atPath: folder)
+    }
+
+    /// What a path below the root is, following nothing but folders.
+    func number(_ path: String) throws -> UInt64 {
+        try path.split(separator: "/").reduce(Self.root) { try filesystem.lookUp(String($1), in: $0).number }
+    }
+
+    func makeFolders(_ path: String) throws {
+        var parent = Self.root
+        for name in path.split(separator: "/").map(String.init) {
+            do {
+                parent = try filesystem.lookUp(name, in: parent).number
+            } catch let error as FileSystemError where error.code == .notFound {
+                parent = try filesystem.makeDirectory(name, in: parent).number
+            }
+        }
+    }
+
+    /// `open(O_CREAT | O_WRONLY)` of the staged disk.
+    func create(_ name: String = "disk.raw", truncates: Bool = false) throws -> UInt64 {
+        try filesystem.create(
+            name, in: number("staging/memory/acme/web"), exclusive: false,
+            OpenIntent(forWriting: true, truncates: truncates)
+        ).1
+    }
+
+    func write(_ handle: UInt64, _ bytes: some Collection<UInt8>, at offset: Int, thread: Int32 = getpid()) throws {
+        try Array(bytes).withUnsafeBytes {
+            try filesystem.write(handle, $0, at: UInt64(offset), thread: thread)
+        }
+    }
+
+    /// `close`: the flush and the release.
+    func close(_ handle: UInt64) throws {
+        defer { filesystem.release(handle) }
+        try filesystem.flush(handle, thread: getpid())
+    }
+
+    func read(_ path: String, at offset: Int = 0, count: Int = .max) throws -> [UInt8] {
+        let number = try number(path)
+        let size = Int(try filesystem.attributes(number).byteCount)
+        let handle = try filesystem.open(number, OpenIntent(forWriting: false, truncates: false))
+        defer { filesystem.release(handle) }
+        var bytes: [UInt8] = []
+        let end = min(size, count == .max ? size : offset + count)
+        while offset + bytes.count < end {
+            let slices = try filesystem.read(
+                handle, at: UInt64(offset + bytes.count), count: min(1 << 20, end - offset - bytes.count))
+            let before = bytes.count
+            for slice in slices { bytes += slice.bytes }
+            try #require(bytes.count > before, "a read inside the file is never empty")
+        }
+        return bytes
+    }
+
+    var status: String {
+        get throws { String(decoding: try read("staging/memory/acme/web/disk.raw.status"), as: UTF8.self) }
+    }
+
+    /// The folder of the newest backup.
+    var latest: String {
+        get throws {
+            let web = "memory/acme/web"
+            return web + "/" + (try filesystem.readLink(number(web + "/latest")))
+        }
+    }
+
+    /// Objects at the backend.
+    var objectCount: Int {
+        get throws { try store.list(prefix: "", after: nil, limit: 1000).objects.count }
+    }
+
+    func code(_ body: () throws -> Void) -> FileSystemError.Code? {
+        do {
+            try body()
+            return nil
+        } catch {
+            return (error as? FileSystemError)?.code
+        }
+    }
+}
+
+struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        return state ^ state >> 31
+    }
+}
