@@ -17,8 +17,8 @@ func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target
     .target(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings)
 }
 
 func system(_ name: String, _ pkgConfig: String, _ debianPackage: String) -> Target {
@@ -48,6 +48,7 @@ let package = Package(
         library("BackupNames"),
         library("DiskImage"),
         library("AgeFormat", ["CryptoPrimitives"]),
+        library("SignatureV4", ["CryptoPrimitives"]),
         library("SeekableZstd", ["CZstd"]),
         library("Archive", ["Workers", "CryptoPrimitives", "AgeFormat", "SeekableZstd"]),
         library("Storage", ["SystemIO"]),
@@ -98,6 +99,7 @@ let package = Package(
                 "Storage",
                 "StorageTesting", "Workers", logging,
             ]),
+        tests("SignatureV4Tests", ["SignatureV4", "CryptoPrimitives"], exclude: ["sign-with-botocore.py"]),
         tests("BackupNamesTests", ["BackupNames"]),
         tests("DiskImageTests", ["DiskImage"]),
         tests("ManifestTests", ["Manifest", "AgeFormat", "BackupNames", "CryptoPrimitives"]),
