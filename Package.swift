@@ -40,11 +40,13 @@ let package = Package(
         system("CZstd", "libzstd", "libzstd-dev"),
         system("CSodium", "libsodium", "libsodium-dev"),
         system("COpenSSL", "libcrypto", "libssl-dev"),
+        system("CCurl", "libcurl", "libcurl4-openssl-dev"),
 
         // Arrows point up this list only.
         library("CryptoPrimitives", ["CSodium", "COpenSSL"]),
         library("SystemIO"),
         library("Workers"),
+        library("HTTPTransport", ["CCurl", "Workers"]),
         library("BackupNames"),
         library("DiskImage"),
         library("AgeFormat", ["CryptoPrimitives"]),
@@ -100,6 +102,7 @@ let package = Package(
                 "StorageTesting", "Workers", logging,
             ]),
         tests("SignatureV4Tests", ["SignatureV4", "CryptoPrimitives"], exclude: ["sign-with-botocore.py"]),
+        tests("HTTPTransportTests", ["HTTPTransport", "Workers"]),
         tests("BackupNamesTests", ["BackupNames"]),
         tests("DiskImageTests", ["DiskImage"]),
         tests("ManifestTests", ["Manifest", "AgeFormat", "BackupNames", "CryptoPrimitives"]),
