@@ -153,6 +153,9 @@ package final class ArchiveWriter: Sendable {
         }
     }
 
+    /// Gives the memory at rest back; for a writer that has finished and is kept for what it knows.
+    package func releaseBuffers() { buffers.trim() }
+
     /// Waits until everything submitted so far is with the sink, as far as whole chunks allow. Throws what went wrong.
     package func flush() throws(ArchiveError) {
         try waitForRoom { $0.frames.isEmpty && $0.sealedOutput.isEmpty }

@@ -37,7 +37,8 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
     private let backend: Backend
     private let key: OrgKey
     private let recipients: [String]
-    private let lease: PipelineLease
+    /// Given back when the upload is complete: what waits for its name, or is kept for rule 7, takes no memory.
+    private var lease: PipelineLease?
     private let upload: any ObjectUpload
     private let archiveKey: ObjectKey
     private let manifestKey: ObjectKey
@@ -70,10 +71,10 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
         self.lease = lease
         started = Self.monotonicMilliseconds
         do {
-            (identifier, createdAt) = try Self.freeIdentifier(engine, backend, disk)
+            let row: Int64
+            (identifier, createdAt, row) = try Self.claimIdentifier(engine, backend, disk)
             archiveKey = try backend.archiveKey(of: identifier)
             manifestKey = try backend.manifestKey(of: identifier)
-            let row = try engine.openJournalEntry(for: identifier, on: backend)
             journal = row
             do {
                 upload = try backend.store.upload(archiveKey)
@@ -96,19 +97,17 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
         }
     }
 
-    /// Now, or the first second after it that no backup of the disk has taken.
-    private static func freeIdentifier(
+    /// Now, or the first second after it that no backup of the disk has taken; with the journal entry that takes it.
+    private static func claimIdentifier(
         _ engine: Engine, _ backend: Backend, _ disk: DiskName
-    ) throws -> (BackupIdentifier, Int64) {
+    ) throws -> (BackupIdentifier, createdAt: Int64, journal: Int64) {
         var date = BackupDate(secondsSince1970: engine.clock.secondsSince1970)
         while true {
             let identifier = BackupIdentifier(
                 backend: backend.name, org: disk.org, vm: disk.vm, date: date, disk: disk.disk)
-            let key = try backend.archiveKey(of: identifier).string
-            let isTaken =
-                try engine.catalog.backup(identifier) != nil
-                || engine.catalog.uploads().contains { $0.backend == backend.name && $0.archiveKey == key }
-            if !isTaken { return (identifier, date.secondsSince1970) }
+            if let row = try engine.claimJournalEntry(for: identifier, on: backend) {
+                return (identifier, date.secondsSince1970, row)
+            }
             date = date.next()
         }
     }
@@ -150,6 +149,8 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
             state = .uploaded
             try checkStored(stored, facts)
             finished = facts
+            writer.releaseBuffers()
+            lease = nil
             uploadMilliseconds = Self.monotonicMilliseconds - started
         } catch {
             let failure = EngineError(error, subject: "the backup \(identifier)")
@@ -196,6 +197,8 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
         do {
             if state == .streaming {
                 upload.abort()
+                // It says what `abort` cannot: that nothing is left. Otherwise the journal keeps it for the next start.
+                try backend.store.abortUpload(identifier: upload.identifier, key: archiveKey)
             } else {
                 try backend.store.delete(manifestKey)
                 try backend.store.delete(archiveKey)

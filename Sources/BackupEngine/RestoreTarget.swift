@@ -10,6 +10,9 @@ struct RestoreTarget: Sendable {
     private let kind: Kind
     private let rawByteCount: UInt64
 
+    /// What a new file is called until it is complete.
+    static func partialPath(_ path: String) -> String { path + ".partial" }
+
     /// Checks that the target can take the image. A file that has data, and a device that does, need `force`; a device that is
     /// mounted or otherwise held is refused always.
     static func examine(_ path: String, rawByteCount: UInt64, force: Bool) throws(EngineError) -> RestoreTarget {
@@ -81,13 +84,20 @@ struct RestoreTarget: Sendable {
         return true
     }
 
-    /// Opens the target for writing: a file gets its full length, all of it a hole.
+    /// Opens the target for writing: a file gets its full length, all of it a hole. A new one has another name until it is
+    /// complete: what an interruption leaves must not look like an image.
     func open() throws -> RestoreOutput {
         switch kind {
         case .newFile, .file:
-            let file = try OwnedFile(opening: path, for: .readWrite, options: [.create, .truncate])
-            try file.truncate(to: rawByteCount)
-            return RestoreOutput(file, path: path, isDevice: false, isNew: kind == .newFile)
+            let isNew = kind == .newFile
+            do throws(Errno) {
+                let file = try OwnedFile(
+                    opening: isNew ? Self.partialPath(path) : path, for: .readWrite, options: [.create, .truncate])
+                try file.truncate(to: rawByteCount)
+                return RestoreOutput(file, path: path, isDevice: false, isNew: isNew)
+            } catch {
+                throw EngineError(.target, "\"\(path)\" cannot be made: \(error)", cause: error)
+            }
         case .device:
             return RestoreOutput(
                 try OwnedFile(opening: path, for: .readWrite, options: [.exclusive]), path: path, isDevice: true,
@@ -166,7 +176,10 @@ final class RestoreOutput: Sendable {
     func finish() throws {
         do throws(Errno) {
             try file.synchronize()
-            if isNew { try syncDirectory(Folder.parentPath(of: path)) }
+            if isNew {
+                try FileTree.renameWithoutReplacing(RestoreTarget.partialPath(path), to: path)
+                try syncDirectory(Folder.parentPath(of: path))
+            }
         } catch {
             throw EngineError(.target, "\"\(path)\" cannot be synced: \(error)", cause: error)
         }
@@ -174,6 +187,10 @@ final class RestoreOutput: Sendable {
 
     /// After a failure: a file that we made must not look like an image.
     func abandon() {
-        if isNew { try? FileTree.remove(path) }
+        if isNew {
+            try? FileTree.remove(RestoreTarget.partialPath(path))
+        } else if !isDevice {
+            try? file.truncate(to: 0)
+        }
     }
 }

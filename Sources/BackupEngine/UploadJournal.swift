@@ -8,13 +8,21 @@ internal import Storage
 extension Engine {
     /// Writes a journal entry of this process, before anything is done at the backend.
     func openJournalEntry(for identifier: BackupIdentifier, on backend: Backend) throws -> Int64 {
+        try catalog.beginUpload(journalRecord(for: identifier, on: backend))
+    }
+
+    /// The same for a new backup; nil when somebody else has the name.
+    func claimJournalEntry(for identifier: BackupIdentifier, on backend: Backend) throws -> Int64? {
+        try catalog.claimUpload(journalRecord(for: identifier, on: backend), for: identifier)
+    }
+
+    private func journalRecord(for identifier: BackupIdentifier, on backend: Backend) throws -> UploadRecord {
         let process = ProcessIdentity.current
-        return try catalog.beginUpload(
-            UploadRecord(
-                backend: backend.name, archiveKey: backend.archiveKey(of: identifier).string,
-                manifestKey: backend.manifestKey(of: identifier).string, uploadIdentifier: "",
-                startedAt: clock.secondsSince1970, ownerProcess: process.process, ownerStartTicks: process.startTicks,
-                ownerBootIdentifier: process.bootIdentifier))
+        return UploadRecord(
+            backend: backend.name, archiveKey: try backend.archiveKey(of: identifier).string,
+            manifestKey: try backend.manifestKey(of: identifier).string, uploadIdentifier: "",
+            startedAt: clock.secondsSince1970, ownerProcess: process.process, ownerStartTicks: process.startTicks,
+            ownerBootIdentifier: process.bootIdentifier)
     }
 
     /// Removes a backup: the row first, so that nobody opens what is going, then sidecar and archive. A journal entry spans

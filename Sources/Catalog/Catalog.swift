@@ -180,19 +180,36 @@ package final class Catalog: Sendable {
 
     /// Writes an entry, before anything is done at the backend. Returns its number.
     package func beginUpload(_ record: UploadRecord) throws(CatalogError) -> Int64 {
+        try write { try Self.insert(record, $0) }
+    }
+
+    /// As `beginUpload`, for a new backup: nil when the name is taken, by a backup or by another upload. One transaction, so that
+    /// of several who want a name one gets it.
+    package func claimUpload(_ record: UploadRecord, for identifier: BackupIdentifier) throws(CatalogError) -> Int64? {
         try write { database in
-            try database.execute(
+            let isTaken = try Bool.fetchOne(
+                database,
                 sql: """
-                    INSERT INTO upload (backend, archive_key, manifest_key, upload_identifier, started_at, owner_process,
-                    owner_start_ticks, owner_boot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                    SELECT EXISTS (SELECT 1 FROM upload WHERE backend = ? AND archive_key = ?) OR EXISTS (
+                    SELECT 1 FROM backup WHERE backend = ? AND org = ? AND vm = ? AND date = ? AND disk = ?)
                     """,
-                arguments: [
-                    record.backend.description, record.archiveKey, record.manifestKey, record.uploadIdentifier,
-                    record.startedAt, record.ownerProcess, Int64(clamping: record.ownerStartTicks),
-                    record.ownerBootIdentifier,
-                ])
-            return database.lastInsertedRowID
+                arguments: [record.backend.description, record.archiveKey] + Self.arguments(identifier))
+            return isTaken == false ? try Self.insert(record, database) : nil
         }
+    }
+
+    private static func insert(_ record: UploadRecord, _ database: Database) throws -> Int64 {
+        try database.execute(
+            sql: """
+                INSERT INTO upload (backend, archive_key, manifest_key, upload_identifier, started_at, owner_process,
+                owner_start_ticks, owner_boot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                record.backend.description, record.archiveKey, record.manifestKey, record.uploadIdentifier,
+                record.startedAt, record.ownerProcess, Int64(clamping: record.ownerStartTicks),
+                record.ownerBootIdentifier,
+            ])
+        return database.lastInsertedRowID
     }
 
     package func updateUpload(_ id: Int64, uploadIdentifier: String) throws(CatalogError) {

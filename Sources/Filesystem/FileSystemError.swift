@@ -71,7 +71,9 @@ package struct FileSystemError: Error, CustomStringConvertible {
         if let error = error as? FileSystemError {
             self = error
         } else {
-            self.init(EngineError(error, subject: "\(identifier)"))
+            let error = EngineError(error, subject: "\(identifier)")
+            // The name is there, for the catalog knows the backup; its archive is not.
+            self = error.code == .notFound ? FileSystemError(.inputOutput, error.detail) : FileSystemError(error)
         }
     }
 

@@ -14,8 +14,10 @@ internal import Workers
 /// | empty | starts a backup, its handle becomes the writer | nothing: no backup (rule 2) |
 /// | streaming | goes on, for the writer; EBUSY for others | commits, or aborts (rules 1, 3, 4, 5) |
 /// | held | (dot names) withdraws and fails | nothing |
-/// | committed | by the writer: withdraws and fails (rule 7); by another handle: starts anew | nothing |
-/// | failed | by the writer: fails again; by another handle: starts anew | fails again |
+/// | committed | by the writer: withdraws and fails (rule 7); by another handle: EPERM, it must be truncated first | nothing |
+/// | failed | by the writer: fails again; by another handle: EPERM, it must be truncated first | fails again |
+///
+/// Truncating what is committed or has failed makes it empty. A handle that wrote to an earlier image fails from then on.
 ///
 /// `work` serialises what may block: writes, commits, aborts. `facts` is what everybody may look at without waiting.
 /// Order of locks: `work` before `facts`; the staging area's own lock is never held while either is taken.
@@ -49,6 +51,10 @@ final class StagedFile: Sendable {
         /// The handle that writes; nil before the first write.
         var writer: UInt64?
         var processes = WriterProcesses()
+        /// Handles that wrote to an image before this one: what they write late belongs to that one.
+        var formerWriters: Set<UInt64> = []
+
+        init(formerWriters: Set<UInt64> = []) { self.formerWriters = formerWriters }
     }
 
     private let engine: Engine
@@ -66,8 +72,8 @@ final class StagedFile: Sendable {
 
     /// `thread` is the one that writes, 0 where the kernel cannot tell.
     func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, handle: UInt64, thread: Int32) throws {
-        guard offset <= UInt64(Int64.max) - UInt64(bytes.count) else {
-            throw FileSystemError(.tooLarge, "a file cannot be that large")
+        guard offset <= Self.byteLimit - UInt64(bytes.count) else {
+            throw FileSystemError(.tooLarge, "an image has at most \(Self.byteLimit >> 40) TiB")
         }
         guard !bytes.isEmpty else { return }
         try work.withLock { work in
@@ -82,7 +88,8 @@ final class StagedFile: Sendable {
             }
             let highWater = work.window?.highWater ?? 0
             facts.withLock { facts in
-                facts.receivedByteCount = highWater
+                // `ftruncate` may have set the end further up.
+                facts.receivedByteCount = max(facts.receivedByteCount, highWater)
                 facts.modified = engine.clock.secondsSince1970
             }
         }
@@ -98,20 +105,16 @@ final class StagedFile: Sendable {
     }
 
     private static let probeByteCount: UInt64 = 4096
+    /// Far beyond any disk: a gap is hashed as zeros, and one of exabytes would never end.
+    private static let byteLimit: UInt64 = 64 << 40
 
     /// Brings the file into the state streaming for this handle, or throws why not.
     private func prepare(_ work: inout Work, handle: UInt64) throws {
         let now = snapshot
-        guard !now.isRemoved else { throw FileSystemError(.inputOutput, "the staged file was removed") }
+        guard !work.formerWriters.contains(handle) else {
+            throw FileSystemError(.inputOutput, "the image that this handle wrote has ended: open the file anew")
+        }
         switch now.state {
-        case .empty:
-            try start(&work, handle, now)
-        case .streaming:
-            guard work.writer == handle else {
-                throw FileSystemError(.busy, "another writer streams \(now.name.fileName)")
-            }
-        case .committing:
-            throw FileSystemError(.busy, "\(now.name.fileName) is being committed")
         case .held, .committed:
             if work.writer == handle {
                 // Rule 7: what was committed is not what the writer meant.
@@ -123,10 +126,21 @@ final class StagedFile: Sendable {
             guard now.state != .held else {
                 throw FileSystemError(.busy, "\(now.name.fileName) waits to be renamed")
             }
+            // It reads as the committed image; but what is not written anew would be zeros.
+            throw FileSystemError(.notPermitted, "\(now.name.fileName) is committed: truncate or remove it first")
+        case _ where now.isRemoved:
+            throw FileSystemError(.inputOutput, "the staged file was removed")
+        case .empty:
             try start(&work, handle, now)
+        case .streaming:
+            guard work.writer == handle else {
+                throw FileSystemError(.busy, "another writer streams \(now.name.fileName)")
+            }
+        case .committing:
+            throw FileSystemError(.busy, "\(now.name.fileName) is being committed")
         case .failed(let reason):
             if work.writer == handle { throw FileSystemError(.inputOutput, reason) }
-            try start(&work, handle, now)
+            throw FileSystemError(.notPermitted, "\(now.name.fileName) has failed: truncate or remove it first")
         }
     }
 
@@ -164,10 +178,16 @@ final class StagedFile: Sendable {
 
     /// `truncate`: before anything is written it declares the size; while streaming it may set the end behind what came.
     func setByteCount(_ byteCount: UInt64, handle: UInt64?) throws {
+        guard byteCount <= Self.byteLimit else {
+            throw FileSystemError(.tooLarge, "an image has at most \(Self.byteLimit >> 40) TiB")
+        }
         try work.withLock { work in
             let now = snapshot
             switch now.state {
             case .streaming:
+                guard work.writer == handle else {
+                    throw FileSystemError(.busy, "another writer streams \(now.name.fileName)")
+                }
                 guard byteCount >= now.receivedByteCount else {
                     throw fail(
                         &work, EngineError(.incompleteImage, "truncated to \(byteCount) bytes while being streamed"))
@@ -186,7 +206,7 @@ final class StagedFile: Sendable {
                 try work.session?.withdraw()
                 throw fail(&work, EngineError(.incompleteImage, "truncated after the commit; the backup is withdrawn"))
             case .empty, .committed, .failed:
-                reset(&work, declaredByteCount: byteCount)
+                reset(&work, declaredByteCount: byteCount, by: handle)
             }
         }
     }
@@ -198,13 +218,15 @@ final class StagedFile: Sendable {
             case .streaming, .committing, .held:
                 throw FileSystemError(.busy, "another writer streams \(snapshot.name.fileName)")
             case .empty, .committed, .failed:
-                reset(&work, declaredByteCount: 0)
+                reset(&work, declaredByteCount: 0, by: nil)
             }
         }
     }
 
-    private func reset(_ work: inout Work, declaredByteCount: UInt64) {
-        work = Work()
+    private func reset(_ work: inout Work, declaredByteCount: UInt64, by handle: UInt64?) {
+        var formerWriters = work.formerWriters
+        if let writer = work.writer, writer != handle { formerWriters.insert(writer) }
+        work = Work(formerWriters: formerWriters)
         facts.withLock { facts in
             facts.state = .empty
             facts.declaredByteCount = declaredByteCount > 0 ? declaredByteCount : nil
@@ -291,6 +313,7 @@ final class StagedFile: Sendable {
     /// The last reference of a handle is gone. Its flush came before and committed; what still streams was never closed.
     func release(handle: UInt64) {
         work.withLock { work in
+            work.formerWriters.remove(handle)
             guard work.writer == handle else { return }
             if snapshot.state == .streaming {
                 _ = fail(&work, EngineError(.cancelled, "the file was released without being closed"))
@@ -334,11 +357,15 @@ final class StagedFile: Sendable {
                 } catch {
                     throw fail(&work, error)
                 }
-                work.session = nil
-                work.writer = nil
+                // Kept for rule 7 while the writer has the file open.
+                if work.writer == nil { work.session = nil }
                 facts.withLock { $0.state = .committed(session.identifier) }
             case .committed:
                 throw FileSystemError(.notPermitted, "\(now.name.fileName) is registered already")
+            case .empty where now.name.isHidden && !name.isHidden:
+                throw FileSystemError(.invalid, "nothing was written to \(now.name.fileName)")
+            case .failed(let reason) where now.name.isHidden && !name.isHidden:
+                throw FileSystemError(.inputOutput, reason)
             case .empty, .held, .failed:
                 guard name.disk == now.name.disk else {
                     throw FileSystemError(.invalid, "another disk's name")

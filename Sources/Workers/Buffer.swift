@@ -47,6 +47,17 @@ package final class BufferPool: Sendable {
         }
     }
 
+    /// Gives the blocks at rest back to the system.
+    package func trim() {
+        state.withLock { state in
+            for (size, blocks) in state.free {
+                for block in blocks { munmap(block, size) }
+                state.mappedByteCount -= size * blocks.count
+            }
+            state.free = [:]
+        }
+    }
+
     /// A block of at least `byteCount` bytes, or nil when that would break the cap.
     package func take(byteCount: Int) -> Buffer? {
         let size = Self.roundedUp(byteCount)

@@ -81,7 +81,16 @@ enum StandardStream: Int32 {
         while done < bytes.count {
             let count = bytes[done...].withUnsafeBytes { Glibc.write(rawValue, $0.baseAddress, $0.count) }
             if count < 0, errno == EINTR { continue }
-            guard count > 0 else { return }
+            guard count > 0 else {
+                // What was asked for did not arrive: never success. A reader that has seen enough (EPIPE) knows so.
+                if self == .output {
+                    if errno != EPIPE {
+                        StandardStream.error.write("error: standard output: \(String(cString: strerror(errno)))\n")
+                    }
+                    exit(1)
+                }
+                return
+            }
             done += count
         }
     }

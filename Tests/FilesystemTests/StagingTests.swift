@@ -151,4 +151,109 @@ struct StagingTests {
         let raw = try bench.number(bench.latest + "/disk.raw")
         #expect(bench.code { _ = try bench.filesystem.open(raw, write) } == .readOnly)
     }
+
+    private static let image = [UInt8](repeating: 65, count: 200_000)
+
+    @Test func `a committed or failed image is not patched: it is truncated first`() throws {
+        let bench = try TreeBench()
+        var handle = try bench.create()
+        try bench.write(handle, Self.image, at: 0)
+        try bench.close(handle)
+        for offset in [0, 5, Self.image.count] {
+            handle = try bench.create()
+            #expect(bench.code { try bench.write(handle, [1, 2, 3], at: offset) } == .notPermitted, "at \(offset)")
+            try bench.close(handle)
+        }
+        #expect(try bench.objectCount == 2)
+        #expect(try bench.read(bench.latest + "/disk.raw") == Self.image)
+        handle = try bench.create(truncates: true)
+        try bench.write(handle, [UInt8](repeating: 66, count: 200_000), at: 0)
+        try bench.close(handle)
+        #expect(try bench.objectCount == 4)
+    }
+
+    @Test func `a late write by the writer withdraws, under its final name, after a rename and after an unlink`() throws
+    {
+        let bench = try TreeBench()
+        let folder = try bench.number("staging/memory/acme/web")
+        // `close` of a copy of the descriptor commits; the handle lives on.
+        var handle = try bench.create(".disk.raw")
+        try bench.write(handle, Self.image, at: 0)
+        try bench.filesystem.flush(handle, thread: getpid())
+        try bench.filesystem.rename(".disk.raw", in: folder, to: "disk.raw", in: folder, replacing: true)
+        #expect(try bench.objectCount == 2)
+        #expect(bench.code { try bench.write(handle, [1], at: 200_000) } == .inputOutput)
+        #expect(bench.code { try bench.close(handle) } == .inputOutput)
+        #expect(try bench.objectCount == 0)
+        handle = try bench.create(truncates: true)
+        try bench.write(handle, Self.image, at: 0)
+        try bench.filesystem.flush(handle, thread: getpid())
+        try bench.filesystem.removeFile("disk.raw", in: folder)
+        #expect(bench.code { try bench.write(handle, [1], at: 200_000) } == .inputOutput)
+        try? bench.close(handle)
+        #expect(try bench.objectCount == 0)
+    }
+
+    @Test func `a handle that wrote an earlier image cannot begin another`() throws {
+        let bench = try TreeBench()
+        let old = try bench.create()
+        try bench.write(old, Self.image, at: 0)
+        try bench.filesystem.flush(old, thread: getpid())
+        let new = try bench.create(truncates: true)
+        #expect(bench.code { try bench.write(old, [1], at: 200_000) } == .inputOutput)
+        try bench.write(new, Self.image, at: 0)
+        #expect(bench.code { try bench.write(old, [1], at: 0) } == .inputOutput)
+        try bench.close(old)
+        try bench.close(new)
+        #expect(try bench.objectCount == 4)
+    }
+
+    @Test func `an end set further up stays, and only the writer sets it while it streams`() throws {
+        let bench = try TreeBench()
+        let handle = try bench.create()
+        let other = try bench.create()
+        let file = try bench.number("staging/memory/acme/web/disk.raw")
+        try bench.write(handle, [1, 2, 3], at: 0)
+        for count: UInt64 in [0, 1 << 20] {
+            #expect(bench.code { _ = try bench.filesystem.setByteCount(file, count, handle: other) } == .busy)
+        }
+        _ = try bench.filesystem.setByteCount(file, 1 << 20, handle: handle)
+        try bench.write(handle, [4], at: 8192)
+        try bench.close(handle)
+        let expected =
+            [1, 2, 3] + [UInt8](repeating: 0, count: 8189) + [4] + [UInt8](repeating: 0, count: (1 << 20) - 8193)
+        #expect(try bench.read(bench.latest + "/disk.raw") == expected)
+        #expect(bench.code { try bench.write(other, [1], at: 1 << 47) } == .tooLarge)
+    }
+
+    @Test func `mv to the final name registers or fails`() throws {
+        let bench = try TreeBench()
+        let folder = try bench.number("staging/memory/acme/web")
+        func move() throws {
+            try bench.filesystem.rename(".disk.raw", in: folder, to: "disk.raw", in: folder, replacing: true)
+        }
+        var handle = try bench.create()
+        try bench.write(handle, Self.image, at: 0)
+        try bench.close(handle)
+        handle = try bench.create(".disk.raw")
+        try bench.close(handle)
+        #expect(bench.code { try move() } == .invalid)
+        handle = try bench.create(".disk.raw")
+        try bench.write(handle, [1, 2, 3], at: 0)
+        #expect(bench.code { try bench.close(handle) } == .inputOutput, "shorter than the last backup")
+        #expect(bench.code { try move() } == .inputOutput)
+        #expect(try bench.read("staging/memory/acme/web/disk.raw") == Self.image)
+    }
+
+    @Test func `images that wait for their names hold no memory back`() throws {
+        let bench = try TreeBench()
+        for index in 0..<40 {
+            let handle = try bench.create(".d\(index).raw")
+            try bench.write(handle, Self.image, at: 0)
+            try bench.close(handle)
+        }
+        let handle = try bench.create()
+        try bench.write(handle, Self.image, at: 0)
+        try bench.close(handle)
+    }
 }
