@@ -80,22 +80,31 @@ final class MountBench {
     }
 
     func unmount() throws {
+        let ending = daemons
         #expect(try shell("umount mnt").status == 0)
-        waitForEnd()
+        waitForEnd(of: ending)
     }
 
     /// SIGKILL, and what is left of the mount taken away.
     func killDaemon() throws {
-        for daemon in daemons { kill(daemon, SIGKILL) }
+        let ending = daemons
+        for daemon in ending { kill(daemon, SIGKILL) }
         _ = try shell("umount -l mnt 2>/dev/null")
-        waitForEnd()
+        waitForEnd(of: ending)
     }
 
-    /// The mount and its process are gone; twenty seconds at most.
-    private func waitForEnd(_ location: SourceLocation = #_sourceLocation) {
+    /// Waits until the processes have ended and closed all they had open; twenty seconds at most.
+    private func waitForEnd(of processes: [Int32], _ location: SourceLocation = #_sourceLocation) {
+        // An ending process loses its command line before it closes its files, and stays as a zombie until it is waited for.
+        func lives(_ process: Int32) -> Bool {
+            guard let status = try? String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8) else {
+                return false
+            }
+            return !(status.contains("State:\tZ") && status.contains("Threads:\t1\n"))
+        }
         let deadline = ContinuousClock.now + .seconds(20)
-        while !daemons.isEmpty, ContinuousClock.now < deadline { usleep(5_000) }
-        #expect(daemons.isEmpty, "the daemon is still there", sourceLocation: location)
+        while processes.contains(where: lives), ContinuousClock.now < deadline { usleep(5_000) }
+        #expect(!processes.contains(where: lives), "the daemon is still there", sourceLocation: location)
         isMounted = false
     }
 
