@@ -123,6 +123,23 @@ package final class Catalog: Sendable {
         }
     }
 
+    /// The archive's header and nonce, which no two archives share; nil where there is no such backup.
+    package func archiveHeader(_ identifier: BackupIdentifier) throws(CatalogError) -> [UInt8]? {
+        try read { database in
+            let row = try Row.fetchOne(
+                database.cachedStatement(
+                    sql: """
+                        SELECT header FROM backup LEFT JOIN backup_access ON backup_id = backup.id
+                        WHERE backend = ? AND org = ? AND vm = ? AND date = ? AND disk = ?
+                        """), arguments: Self.arguments(identifier))
+            guard let row else { return nil }
+            guard let header = Blob(row["header"]) else {
+                throw CatalogError(.corrupt, "the catalog's row of \(identifier) is incomplete")
+            }
+            return header.bytes
+        }
+    }
+
     // MARK: Folders of the tree
 
     package func orgs(backend: ResourceName) throws(CatalogError) -> [ResourceName] {

@@ -171,7 +171,10 @@ extension BackupFilesystem {
         guard case .staged(let name) = try nodes.node(number) else {
             throw FileSystemError(.readOnly, "only staging can be written to")
         }
-        guard let file = staging.file(name) else { throw FileSystemError(.notFound, name.fileName) }
+        // `ftruncate` means the file that was opened, which may have lost its name to another.
+        var file = staging.file(name)
+        if let handle, case .staged(let opened, _) = try handles.content(handle) { file = opened }
+        guard let file else { throw FileSystemError(.notFound, name.fileName) }
         try noting { try file.setByteCount(byteCount, handle: handle) }
         return try attributes(number)
     }

@@ -168,8 +168,13 @@ final class FrameCache: Sendable {
     /// As `takeBuffer`, waiting up to `milliseconds` for readers to give memory back.
     func takeBuffer(byteCount: Int, milliseconds: Int) -> Buffer? {
         guard byteCount <= pool.capacityByteCount else { return nil }
-        return takeBuffer(byteCount: byteCount)
-            ?? pool.waitForReturn(byteCount: byteCount, milliseconds: milliseconds)
+        let deadline = ContinuousClock.now + .milliseconds(milliseconds)
+        while true {
+            if let buffer = takeBuffer(byteCount: byteCount) { return buffer }
+            // Not in one wait: what others let go of stays in the cache, where somebody has to evict it.
+            if let buffer = pool.waitForReturn(byteCount: byteCount, milliseconds: 20) { return buffer }
+            guard ContinuousClock.now < deadline else { return nil }
+        }
     }
 
     /// Forgets the frames of a disk nobody has open any more.

@@ -1,3 +1,4 @@
+internal import Archive
 internal import BackupEngine
 internal import BackupNames
 internal import Catalog
@@ -33,14 +34,15 @@ final class OpenDisks: Sendable {
     /// Opens a disk, or finds it open. No request is made: everything comes from the catalog.
     func disk(_ identifier: BackupIdentifier) throws -> OpenDisk {
         // A backup that was removed must not be opened from memory.
-        guard let summary = try engine.catalog.backup(identifier) else {
+        guard let header = try engine.catalog.archiveHeader(identifier) else {
             throw FileSystemError(.notFound, "\(identifier)")
         }
         let dropped: [OpenDisk]
         let found: OpenDisk?
         (found, dropped) = state.withLock { state in
             guard let disk = state.open[identifier]?.disk,
-                disk.backup.manifest.archiveByteCount == summary.archiveByteCount
+                // Another backup may have been made under the name of one that was withdrawn.
+                disk.backup.reader.access.header == header
             else { return (nil, []) }
             return (disk, Self.keep(disk, &state))
         }

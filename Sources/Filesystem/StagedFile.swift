@@ -120,7 +120,7 @@ final class StagedFile: Sendable {
                 // Rule 7: what was committed is not what the writer meant.
                 let session = work.session
                 work.session = nil
-                if now.state == .held { session?.abort() } else { try session?.withdraw() }
+                withdraw(session, now.state)
                 throw fail(&work, EngineError(.incompleteImage, "written to after the commit; the backup is withdrawn"))
             }
             guard now.state != .held else {
@@ -141,6 +141,16 @@ final class StagedFile: Sendable {
         case .failed(let reason):
             if work.writer == handle { throw FileSystemError(.inputOutput, reason) }
             throw FileSystemError(.notPermitted, "\(now.name.fileName) has failed: truncate or remove it first")
+        }
+    }
+
+    /// Takes back what is uploaded or registered. What cannot be taken back stays, and the log says so.
+    private func withdraw(_ session: BackupSession?, _ state: State) {
+        if state == .held { return session?.abort() ?? () }
+        do {
+            try session?.withdraw()
+        } catch {
+            engine.log.critical("\(error)")
         }
     }
 
@@ -183,6 +193,7 @@ final class StagedFile: Sendable {
         }
         try work.withLock { work in
             let now = snapshot
+            guard !now.isRemoved else { throw FileSystemError(.inputOutput, "the staged file was removed") }
             switch now.state {
             case .streaming:
                 guard work.writer == handle else {
@@ -203,7 +214,9 @@ final class StagedFile: Sendable {
             case .committed where byteCount == now.receivedByteCount:
                 return
             case .committed where handle != nil && work.writer == handle:
-                try work.session?.withdraw()
+                let session = work.session
+                work.session = nil
+                withdraw(session, now.state)
                 throw fail(&work, EngineError(.incompleteImage, "truncated after the commit; the backup is withdrawn"))
             case .empty, .committed, .failed:
                 reset(&work, declaredByteCount: byteCount, by: handle)
@@ -251,8 +264,22 @@ final class StagedFile: Sendable {
     /// The closing of a copy of the descriptor by a process that wrote nothing says nothing.
     func flush(handle: UInt64, thread: Int32) throws {
         try work.withLock { work in
-            guard work.writer == handle, work.processes.contains(thread: thread) else { return }
+            guard work.writer == handle else { return }
             let now = snapshot
+            // Rule 3 goes on while anybody has the file open: a script that fails after its first writer is done.
+            switch now.state {
+            case .held, .committed:
+                guard let death = Self.death(of: thread) else { return }
+                let session = work.session
+                work.session = nil
+                withdraw(session, now.state)
+                throw fail(
+                    &work,
+                    EngineError(.cancelled, "process \(thread), with the file open, \(death); the backup is withdrawn"))
+            case .empty, .streaming, .committing, .failed:
+                break
+            }
+            guard work.processes.contains(thread: thread) else { return }
             switch now.state {
             case .empty, .held, .committed, .committing:
                 return

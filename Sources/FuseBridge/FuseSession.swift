@@ -24,6 +24,8 @@ package final class FuseSession: Sendable {
         var threads: [pthread_t] = []
         var idle = 0
         var isStopping = false
+        /// The session is destroyed: nothing may be asked of it any more.
+        var isFinished = false
         /// Threads that have ended and were not waited for; they are detached.
         var running = 0
     }
@@ -81,14 +83,17 @@ package final class FuseSession: Sendable {
                 for thread in state.threads { pthread_kill(thread, SIGUSR2) }
             }
         }
+        state.withLock { $0.isFinished = true }
         fuse_session_unmount(session)
         fuse_session_destroy(session)
     }
 
     /// Ends the session from any thread: no new requests are taken.
     package func stop() {
-        fuse_session_exit(session)
-        state.withLock { $0.isStopping = true }
+        state.withLock { state in
+            if !state.isFinished { fuse_session_exit(session) }
+            state.isStopping = true
+        }
     }
 
     private func startThread() {

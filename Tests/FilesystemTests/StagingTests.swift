@@ -256,4 +256,38 @@ struct StagingTests {
         try bench.write(handle, Self.image, at: 0)
         try bench.close(handle)
     }
+
+    @Test func `a backup made under a withdrawn one's name is read as itself`() throws {
+        let bench = try TreeBench()
+        var random = SeededGenerator(seed: 7)
+        func noise() -> [UInt8] { (0..<300_000).map { _ in UInt8.random(in: 0...255, using: &random) } }
+        // Within one second, mostly: then both have one name.
+        for _ in 0..<4 {
+            let (first, second) = (noise(), noise())
+            var handle = try bench.create(truncates: true)
+            try bench.write(handle, first, at: 0)
+            try bench.filesystem.flush(handle, thread: getpid())
+            #expect(try bench.read(bench.latest + "/disk.raw") == first)
+            #expect(bench.code { try bench.write(handle, [1], at: 0) } == .inputOutput)
+            try? bench.close(handle)
+            handle = try bench.create(truncates: true)
+            try bench.write(handle, second, at: 0)
+            try bench.close(handle)
+            #expect(try bench.read(bench.latest + "/disk.raw") == second)
+        }
+    }
+
+    @Test func `ftruncate of a removed file leaves the new one of its name alone`() throws {
+        let bench = try TreeBench()
+        let folder = try bench.number("staging/memory/acme/web")
+        let old = try bench.create()
+        let number = try bench.number("staging/memory/acme/web/disk.raw")
+        try bench.write(old, [1], at: 0)
+        try bench.filesystem.removeFile("disk.raw", in: folder)
+        let new = try bench.create()
+        try bench.write(new, Self.image, at: 0)
+        #expect(bench.code { _ = try bench.filesystem.setByteCount(number, 1 << 20, handle: old) } != nil)
+        try bench.close(new)
+        #expect(try bench.read(bench.latest + "/disk.raw") == Self.image)
+    }
 }

@@ -38,6 +38,16 @@ extension Scenarios {
         }
 
         @Test(.timeLimit(.minutes(2)))
+        func `rule 3 goes on while a script has the file open`() throws {
+            let bench = try MountBench()
+            _ = try bench.makeImage("a.raw", mebibytes: 3)
+            let result = try bench.shell("(cat a.raw; exit 3) > '\(bench.staging)/disk.raw'")
+            #expect(result.status == 3, "\(result)")
+            try bench.expectClean(0)
+            #expect(bench.status.contains("status 3"), "\(bench.status)")
+        }
+
+        @Test(.timeLimit(.minutes(2)))
         func `rule 4: of a declared size exactly that much must come`() throws {
             let bench = try MountBench()
             _ = try bench.makeImage("a.raw", mebibytes: 3)
