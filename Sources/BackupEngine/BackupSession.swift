@@ -200,8 +200,11 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
                 // It says what `abort` cannot: that nothing is left. Otherwise the journal keeps it for the next start.
                 try backend.store.abortUpload(identifier: upload.identifier, key: archiveKey)
             } else {
-                try backend.store.delete(manifestKey)
-                try backend.store.delete(archiveKey)
+                // A rebuild of the catalog may have taken the finished backup in: what has a row is not removed.
+                if try engine.catalog.backup(identifier) == nil {
+                    try backend.store.delete(manifestKey)
+                    try backend.store.delete(archiveKey)
+                }
             }
             if let journal { try engine.catalog.endUpload(journal) }
         } catch {
