@@ -7,6 +7,7 @@ internal import Manifest
 import OrgKeys
 import Storage
 import StorageTesting
+import Synchronization
 import Testing
 internal import Workers
 
@@ -154,5 +155,43 @@ struct BackupAndRestoreTests {
         }
         try bench.tamper(first.archiveKey) { $0 = good }
         #expect(bench.code { _ = try bench.restore(first) } == nil)
+    }
+
+    @Test(.timeLimit(.minutes(1)))
+    func `of several backups of one disk in one second each gets a name of its own`() throws {
+        let bench = try EngineBench()
+        let path = try bench.file("source.raw", testImage(100_000, seed: 1))
+        let (engine, disk) = (bench.engine, try bench.disk())
+        let backend = try engine.backend(bench.backendName)
+        let failures = Mutex<[String]>([])
+        let threads = (0..<8).map { _ in
+            NativeThread(name: "backup") {
+                do {
+                    _ = try engine.backUp(BackupSource(path: path), as: disk, to: backend)
+                } catch {
+                    failures.withLock { $0.append("\(error)") }
+                }
+            }
+        }
+        for thread in threads { thread.join() }
+        #expect(failures.withLock { $0 } == [])
+        #expect(try Set(engine.catalog.allBackups().map(\.identifier)).count == 8)
+        #expect(bench.memory.keys.count == 16)
+    }
+
+    @Test(.timeLimit(.minutes(1)))
+    func `an upload that cannot be removed stays in the journal until it is`() throws {
+        let bench = try EngineBench()
+        let session = try BackupSession(
+            engine: bench.engine, backend: bench.engine.backend(bench.backendName), disk: bench.disk(),
+            consistency: "none")
+        bench.memory.setAvailable(false)
+        session.abort()
+        #expect(try bench.engine.catalog.uploads().count == 1)
+        bench.memory.setAvailable(true)
+        try bench.orphanJournal()
+        try bench.engine.cleanUpAfterCrash()
+        #expect(try bench.engine.catalog.uploads().isEmpty)
+        #expect(bench.memory.uploadIdentifiers.isEmpty)
     }
 }

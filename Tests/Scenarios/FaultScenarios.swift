@@ -127,6 +127,30 @@ extension Scenarios {
         }
 
         @Test(.timeLimit(.minutes(2)))
+        func `a backend that vanishes while an image streams fails it, and what was there goes at the next start`()
+            throws
+        {
+            let bench = try MountBench()
+            let result = try bench.python(
+                """
+                f=os.open(p,os.O_CREAT|os.O_WRONLY)
+                try:
+                    for i in range(24):
+                        os.write(f,os.urandom(1<<20))
+                        if i==8: os.rename('backups','backups.away')
+                    os.close(f)
+                    sys.exit('no error')
+                except OSError as e:
+                    assert e.errno==errno.EIO, e
+                """)
+            #expect(result.status == 0, "\(result)")
+            try bench.unmount()
+            try bench.run("mv backups.away backups")
+            try bench.startMount()
+            try bench.expectClean(0)
+        }
+
+        @Test(.timeLimit(.minutes(2)))
         func `configuration errors name file, line and key; mount points are checked`() throws {
             let bench = try MountBench(mounts: false)
             try bench.run("(cat c.toml; echo 'colour = 3') > bad.toml")

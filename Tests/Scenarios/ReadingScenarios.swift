@@ -136,6 +136,40 @@ extension Scenarios {
         }
 
         @Test(.timeLimit(.minutes(2)))
+        func `a restore that is interrupted leaves nothing that looks like an image`() throws {
+            let bench = try MountBench(mounts: false)
+            _ = try bench.makeImage("a.raw", mebibytes: 96)
+            try bench.run("holdfast backup a.raw --org acme --vm web --config c.toml")
+            var interrupted = 0
+            for milliseconds in stride(from: 20, through: 600, by: 20) {
+                // SIGKILL: nothing of ours runs after it.
+                let delay = Double(milliseconds) / 1000
+                let result = try bench.shell(
+                    "timeout -s KILL \(delay) holdfast restore acme/web/latest out.raw --config c.toml")
+                if result.status != 0 { interrupted += 1 }
+                let isThere = FileManager.default.fileExists(atPath: bench.folder + "/out.raw")
+                #expect(isThere || result.status != 0)
+                if isThere { try bench.run("cmp a.raw out.raw && rm out.raw") }
+            }
+            #expect(interrupted > 0)
+            try bench.run(
+                "holdfast restore acme/web/latest out.raw --config c.toml && cmp a.raw out.raw && test ! -e out.raw.partial"
+            )
+        }
+
+        @Test(.timeLimit(.minutes(2)))
+        func `a result that cannot be written is no success`() throws {
+            let bench = try MountBench(mounts: false)
+            _ = try bench.makeImage("a.raw", mebibytes: 3)
+            for line in [
+                "backup a.raw --org acme --vm web --json", "list", "show acme/web/latest", "verify acme/web/latest",
+            ] {
+                let result = try bench.shell("holdfast \(line) --config c.toml > /dev/full")
+                #expect(result.status == 1 && result.output.contains("standard output"), "\(line): \(result)")
+            }
+        }
+
+        @Test(.timeLimit(.minutes(2)))
         func `mounts from fstab, with the usual options`() throws {
             let bench = try MountBench(mounts: false)
             let helper = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
