@@ -5,6 +5,14 @@ package protocol ArchiveSource: Sendable {
 
     /// Fills the buffer with the archive's bytes from `archiveOffset` on, or throws; never less. Blocks. Any thread.
     func read(at archiveOffset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws
+
+    /// Told when bytes that were given for this range turned out not to be authentic. True says that they came from a copy
+    /// that is now dropped: reading once more may give the right ones.
+    func discard(_ range: Range<UInt64>) -> Bool
+}
+
+extension ArchiveSource {
+    package func discard(_ range: Range<UInt64>) -> Bool { false }
 }
 
 /// Where a new archive's bytes go, in order.

@@ -1,5 +1,6 @@
 package import BackupNames
 package import Storage
+package import Workers
 
 /// A place archives are kept, as the configuration names it.
 package struct Backend: Sendable {
@@ -9,15 +10,19 @@ package struct Backend: Sendable {
     package let prefix: [String]
     package let region: String?
     package let country: String?
+    /// How many reads of the store may block at once: threads of its own, so that a dead backend holds up no other.
+    package let fetchThreadCount: Int
 
     package init(
-        name: ResourceName, store: any ObjectStore, prefix: [String] = [], region: String? = nil, country: String? = nil
+        name: ResourceName, store: any ObjectStore, prefix: [String] = [], region: String? = nil,
+        country: String? = nil, fetchThreadCount: Int = WorkerPool.processorCount + 2
     ) {
         self.name = name
         self.store = store
         self.prefix = prefix
         self.region = region
         self.country = country
+        self.fetchThreadCount = fetchThreadCount
     }
 
     /// `<prefix>/<org>/<vm>/<date>/<disk>.raw.zst.age`.

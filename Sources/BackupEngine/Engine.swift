@@ -61,8 +61,8 @@ package final class Engine: Sendable {
     package let log: Logger
     /// CPU work.
     package let workers: WorkerPool
-    /// Reads of backends, which block.
-    package let fetchers: WorkerPool
+    /// Reads of each backend, which block.
+    private let fetchers: [ResourceName: WorkerPool]
     package let decoders = FrameDecoderPool()
     /// Ciphertext between fetch and decode.
     package let fetchBuffers: BufferPool
@@ -83,15 +83,14 @@ package final class Engine: Sendable {
         self.log = log
         memory = MemoryPlan(budgetByteCount: memoryBudgetByteCount)
         workers = WorkerPool()
-        // Enough to keep the workers fed while some reads wait for a disk.
-        fetchers = WorkerPool(threadCount: WorkerPool.processorCount + 2)
+        fetchers = self.backends.mapValues { WorkerPool(threadCount: $0.fetchThreadCount) }
         fetchBuffers = BufferPool(capacityByteCount: max(memory.fetchByteCount, 4 * archiveSettings.frameByteCount))
         pipelineMemory = Monitor(max(memory.pipelineByteCount, PipelineLease.minimum(archiveSettings)))
     }
 
     /// Ends the threads, after what is queued. Nothing may be asked of the engine any more.
     package func close() {
-        fetchers.close()
+        for pool in fetchers.values { pool.close() }
         workers.close()
     }
 
@@ -100,6 +99,14 @@ package final class Engine: Sendable {
             throw EngineError(.notFound, "no backend is named \"\(name)\"")
         }
         return backend
+    }
+
+    /// The threads that read a backend; each of them may block for as long as its store takes to give up.
+    package func fetchers(of backend: ResourceName) -> WorkerPool {
+        guard let pool = fetchers[backend] else {
+            preconditionFailure("internal error: a read of a backend that is not configured")
+        }
+        return pool
     }
 
     /// The key of an org, translated into our errors.

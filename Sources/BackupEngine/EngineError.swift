@@ -34,6 +34,8 @@ package struct EngineError: Error, CustomStringConvertible {
         case catalog
         /// The backend cannot be reached, or its folder is gone.
         case backendUnavailable
+        /// The backend made no progress for too long.
+        case backendTimedOut
         /// The backend refuses: permissions, read-only.
         case backendDenied
         /// The backend is full.
@@ -108,7 +110,8 @@ package struct EngineError: Error, CustomStringConvertible {
         case .alreadyExists: .alreadyExists
         case .denied: .backendDenied
         case .noSpace: .backendFull
-        case .unavailable: .backendUnavailable
+        case .unavailable, .throttled, .noSuchStore, .clockSkew: .backendUnavailable
+        case .timedOut: .backendTimedOut
         case .corrupt: .damaged
         case .changed: .swapped
         case .invalidKey: .invalidName

@@ -31,7 +31,7 @@ extension Engine {
         do {
             let output = try target.open()
             do {
-                try write(backup.reader, to: output) { done, total in try progress(.write, done, total) }
+                try write(backup, to: output) { done, total in try progress(.write, done, total) }
                 try output.finish()
             } catch {
                 output.abandon()
@@ -53,8 +53,10 @@ extension Engine {
 
     /// Decodes and writes all data frames, several runs at a time; each lands at its own offset, so no order is needed.
     private func write(
-        _ reader: ArchiveReader, to output: RestoreOutput, _ progress: (UInt64, UInt64) throws -> Void
+        _ backup: OpenBackup, to output: RestoreOutput, _ progress: (UInt64, UInt64) throws -> Void
     ) throws {
+        let reader = backup.reader
+        let fetchers = fetchers(of: backup.identifier.backend)
         let table = reader.seekTable
         let total = table.dataByteCount
         let state = Monitor(WriteState())

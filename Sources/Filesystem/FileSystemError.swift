@@ -90,6 +90,7 @@ package struct FileSystemError: Error, CustomStringConvertible {
                 .targetTooSmall, .cancelled:
                 .inputOutput
             case .backendUnavailable: .inputOutput
+            case .backendTimedOut: .timedOut
             case .backendDenied: .accessDenied
             case .backendFull: .noSpace
             case .busy: .busy

@@ -1,5 +1,6 @@
 internal import Archive
 internal import BackupEngine
+internal import BackupNames
 internal import Logging
 internal import SeekableZstd
 internal import Workers
@@ -114,7 +115,7 @@ final class ReadPath: Sendable {
                 stop += 1
             }
             let group = Array(flights[start..<stop])
-            engine.fetchers.submit(.readAhead) { self.loadAhead(group, of: disk) }
+            engine.fetchers(of: disk.backup.identifier.backend).submit(.readAhead) { self.loadAhead(group, of: disk) }
             start = stop
         }
     }
@@ -129,7 +130,7 @@ final class ReadPath: Sendable {
         let now = Array(flights.prefix(run.frames.count))
         if now.count < flights.count {
             let later = Array(flights.dropFirst(run.frames.count))
-            engine.fetchers.submit(.readAhead) { self.loadAhead(later, of: disk) }
+            engine.fetchers(of: disk.backup.identifier.backend).submit(.readAhead) { self.loadAhead(later, of: disk) }
         }
         var targets: [(Int, Buffer)] = []
         for flight in now {

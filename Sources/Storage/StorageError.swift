@@ -13,6 +13,14 @@ package struct StorageError: Error, CustomStringConvertible {
         /// The store itself cannot be reached or used: a missing folder, a device error, a network that is down. May be
         /// tried again later.
         case unavailable
+        /// The store made no progress for too long, and every repetition too. May be tried again later.
+        case timedOut
+        /// The store asks for fewer requests, and went on doing so through every repetition.
+        case throttled
+        /// The clocks of this host and the store differ by more than the store allows.
+        case clockSkew
+        /// The store was reached, and has no such bucket.
+        case noSuchStore
         /// The store gave what cannot be right.
         case corrupt
         /// The object or upload was replaced or removed while it was used.

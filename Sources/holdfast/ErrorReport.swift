@@ -60,7 +60,7 @@ struct ErrorReport {
         case .invalidName, .notFound: 3
         case .noKey, .wrongKey, .badKeyFile: 4
         case .notAuthentic, .swapped, .damaged, .truncated, .sidecarMissing: 5
-        case .backendUnavailable, .backendDenied, .backendFull: 6
+        case .backendUnavailable, .backendTimedOut, .backendDenied, .backendFull: 6
         case .source, .emptyImage, .incompleteImage: 7
         case .target, .targetInUse, .targetTooSmall: 8
         case .catalog: 9
