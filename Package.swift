@@ -54,6 +54,9 @@ let package = Package(
         library("SeekableZstd", ["CZstd"]),
         library("Archive", ["Workers", "CryptoPrimitives", "AgeFormat", "SeekableZstd"]),
         library("Storage", ["SystemIO"]),
+        library(
+            "S3Storage",
+            ["Storage", "HTTPTransport", "SignatureV4", "CryptoPrimitives", "SystemIO", "Workers"]),
         library("Manifest", ["CryptoPrimitives", "AgeFormat", "BackupNames"]),
         library("OrgKeys", ["CryptoPrimitives", "AgeFormat", "BackupNames", "SystemIO"]),
         library("Configuration", ["BackupNames", "SystemIO", .product(name: "TOMLKit", package: "TOMLKit")]),

@@ -1,6 +1,6 @@
 package import BackupNames
 package import Storage
-package import Workers
+internal import Workers
 
 /// A place archives are kept, as the configuration names it.
 package struct Backend: Sendable {

@@ -78,7 +78,8 @@ package struct EngineError: Error, CustomStringConvertible {
         switch error {
         case let error as EngineError: self = error
         case let error as ArchiveError: self.init(error, subject: subject)
-        case let error as StorageError: self.init(Self.code(of: error), "\(subject): \(error)", cause: error)
+        case let error as StorageError:
+            self.init(Self.code(of: error), "\(subject): \(error)", hint: error.hint, cause: error)
         case let error as ManifestError:
             self.init(Self.code(of: error), "\(subject): \(error)", cause: error)
         case let error as KeyError: self.init(Self.code(of: error), "\(subject): \(error)", cause: error)
@@ -90,7 +91,7 @@ package struct EngineError: Error, CustomStringConvertible {
 
     private init(_ error: ArchiveError, subject: String) {
         if error.code == .source || error.code == .sink, let cause = error.cause as? StorageError {
-            self.init(Self.code(of: cause), "\(subject): \(cause)", cause: error)
+            self.init(Self.code(of: cause), "\(subject): \(cause)", hint: cause.hint, cause: error)
             return
         }
         let code: Code =

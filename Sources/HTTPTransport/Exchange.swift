@@ -53,6 +53,12 @@ final class Exchange: @unchecked Sendable {
         set(CURLOPT_NOSIGNAL, 1)
         set(CURLOPT_CONNECTTIMEOUT_MS, settings.connectMilliseconds)
         set(CURLOPT_TCP_KEEPALIVE, 1)
+        if request.maximumIdleSeconds > 0 {
+            set(CURLOPT_MAXAGE_CONN, request.maximumIdleSeconds)
+        } else {
+            set(CURLOPT_FRESH_CONNECT, 1)
+        }
+        if let limit = request.totalMilliseconds { set(CURLOPT_TIMEOUT_MS, limit) }
         set(CURLOPT_BUFFERSIZE, 512 << 10)
         set(CURLOPT_UPLOAD_BUFFERSIZE, 512 << 10)
         set(CURLOPT_ERRORBUFFER, pointer: errorText.baseAddress)

@@ -12,6 +12,10 @@ package struct HTTPRequest: Sendable {
     /// Absolute, with everything encoded as it shall be sent: dots in the path are left alone.
     package var url: String
     package var headers: [(name: String, value: String)]
+    /// A kept connection that was idle for longer is not used: where it leads, nobody may be any more. 0 demands a new one.
+    package var maximumIdleSeconds = 30
+    /// For the whole exchange; nil leaves it to the transport's limits, which look at progress only.
+    package var totalMilliseconds: Int?
 
     package init(_ method: Method, _ url: String, headers: [(name: String, value: String)] = []) {
         self.method = method

@@ -135,7 +135,10 @@ package final class HTTPCancellation: Sendable {
         action?()
     }
 
-    fileprivate func setAction(_ action: (@Sendable () -> Void)?) {
+    package var isCancelled: Bool { state.withLock { $0.isCancelled } }
+
+    /// What `cancel` does, until the next call; done at once if it was cancelled before. One waits at a time.
+    package func setAction(_ action: (@Sendable () -> Void)?) {
         let isCancelled = state.withLock { state in
             state.action = action
             return state.isCancelled

@@ -63,16 +63,20 @@ extension LocalDirectoryStore {
 
     /// Removes the uploads whose process is gone, and returns their identifiers: for those that died before any journal
     /// could know of them. Uploads under way, of this process and others, are locked and stay.
-    package func removeAbandonedUploads() throws(StorageError) -> [String] {
+    package func removeUnfinishedUploads(
+        prefix: String, startedBefore: Int64, alive: Set<String>
+    ) throws(StorageError) -> [String] {
         try checkRoot()
         var removed: [String] = []
         do throws(Errno) {
             for entry in try Folder.entries(of: uploadFolderPath) where entry.kind == .regular {
-                guard let identifier = entry.name, Self.isIdentifier(identifier) else { continue }
+                guard let identifier = entry.name, Self.isIdentifier(identifier), !alive.contains(identifier) else {
+                    continue
+                }
                 let temporaryPath = uploadFolderPath + "/" + identifier
                 do throws(Errno) {
                     let file = try OwnedFile(opening: temporaryPath, for: .read, options: .noFollow)
-                    guard try file.tryLock() else { continue }
+                    guard try file.facts().modifiedSeconds < startedBefore, try file.tryLock() else { continue }
                     try FileTree.remove(temporaryPath)
                     removed.append(identifier)
                 } catch {

@@ -53,6 +53,37 @@ package protocol ObjectStore: Sendable {
 
     /// The room in the store, or nil where a store has no such bounds.
     func space() throws(StorageError) -> StorageSpace?
+
+    /// Removes objects as ``delete(_:)`` does; after an error some may be gone.
+    func delete(_ keys: [ObjectKey]) throws(StorageError)
+
+    /// Asks the store whether it can be used as it is configured, once and not for long: what is wrong is thrown.
+    func check() throws(StorageError)
+
+    /// Gives back what uploads left that nobody completed or aborted: those of keys with this prefix that started before
+    /// `startedBefore` (seconds since 1970) and are not among `alive` (identifiers). One that the store itself knows to be
+    /// alive is never touched. Returns their identifiers.
+    func removeUnfinishedUploads(
+        prefix: String, startedBefore: Int64, alive: Set<String>
+    ) throws(StorageError) -> [String]
+
+    /// How the store has been doing in this process.
+    var condition: StoreCondition { get }
+
+    /// Ends everything under way; nothing may be asked of the store any more.
+    func close()
+}
+
+extension ObjectStore {
+    package func delete(_ keys: [ObjectKey]) throws(StorageError) {
+        for key in keys { try delete(key) }
+    }
+
+    package func check() throws(StorageError) { _ = try list(prefix: "", after: nil, limit: 1) }
+
+    package var condition: StoreCondition { StoreCondition() }
+
+    package func close() {}
 }
 
 /// An object under way. Append in order from one thread at a time, then complete once, or abort.

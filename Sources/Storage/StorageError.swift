@@ -35,12 +35,17 @@ package struct StorageError: Error, CustomStringConvertible {
     /// The key, upload, or store that it is about.
     package let subject: String
     package let detail: String
+    /// What to do about it, where that is known.
+    package let hint: String?
     package let cause: (any Error)?
 
-    package init(_ code: Code, _ subject: String, _ detail: String, cause: (any Error)? = nil) {
+    package init(
+        _ code: Code, _ subject: String, _ detail: String, hint: String? = nil, cause: (any Error)? = nil
+    ) {
         self.code = code
         self.subject = subject
         self.detail = detail
+        self.hint = hint
         self.cause = cause
     }
 

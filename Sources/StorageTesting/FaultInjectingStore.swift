@@ -97,6 +97,22 @@ package final class FaultInjectingStore: ObjectStore {
         try passing(.space, name) { () throws(StorageError) in try inner.space() }
     }
 
+    package func removeUnfinishedUploads(
+        prefix: String, startedBefore: Int64, alive: Set<String>
+    ) throws(StorageError) -> [String] {
+        try passing(.abortUpload, prefix) { () throws(StorageError) in
+            try inner.removeUnfinishedUploads(prefix: prefix, startedBefore: startedBefore, alive: alive)
+        }
+    }
+
+    package func check() throws(StorageError) {
+        try passing(.list, name) { () throws(StorageError) in try inner.check() }
+    }
+
+    package var condition: StoreCondition { inner.condition }
+
+    package func close() { inner.close() }
+
     /// Counts, delays and fails an operation as it was told.
     func passing<Result>(
         _ operation: Operation, _ subject: String, _ body: () throws(StorageError) -> Result

@@ -12,6 +12,8 @@ package final class InMemoryStore: ObjectStore {
     struct State {
         var objects: [ObjectKey: Object] = [:]
         var uploads: [String: [UInt8]] = [:]
+        /// The keys of all uploads there ever were.
+        var uploadKeys: [String: ObjectKey] = [:]
         var counter: UInt64 = 0
         var maximumPageCount = Int.max
         var capacity: UInt64?
@@ -35,6 +37,7 @@ package final class InMemoryStore: ObjectStore {
             state.counter += 1
             let identifier = "upload-\(state.counter)"
             state.uploads[identifier] = []
+            state.uploadKeys[identifier] = key
             return InMemoryUpload(store: self, key: key, identifier: identifier)
         }
     }
@@ -89,6 +92,20 @@ package final class InMemoryStore: ObjectStore {
                     totalByteCount: capacity,
                     availableByteCount: capacity - min(capacity, state.usedByteCount))
             }
+        }
+    }
+
+    /// Every upload started at the beginning of time.
+    package func removeUnfinishedUploads(
+        prefix: String, startedBefore: Int64, alive: Set<String>
+    ) throws(StorageError) -> [String] {
+        try locked { state throws(StorageError) in
+            let removed = state.uploads.keys.filter { identifier in
+                !alive.contains(identifier) && startedBefore > 0
+                    && state.uploadKeys[identifier]?.string.hasPrefix(prefix) == true
+            }
+            for identifier in removed { state.uploads[identifier] = nil }
+            return removed.sorted()
         }
     }
 

@@ -71,7 +71,7 @@ extension ObjectStoreConformance {
     }
 
     /// Runs the body on this many threads of its own, and throws the first error.
-    private static func inParallel(
+    static func inParallel(
         _ count: Int, _ body: @escaping @Sendable (Int) throws -> UInt8?
     ) throws -> [UInt8?] {
         final class Job: Sendable {

@@ -45,7 +45,7 @@ import Testing
             try store.abortUpload(identifier: "upload-" + String(repeating: "0", count: 32), key: key)
         }
         check("space") { _ = try store.space() }
-        check("removeAbandonedUploads") { _ = try store.removeAbandonedUploads() }
+        check("removeUnfinishedUploads") { _ = try store.removeUnfinishedUploads(prefix: "", startedBefore: .max, alive: []) }
     }
 
     @Test func `a folder that is not there is unavailable to every call and never made`() throws {
@@ -103,7 +103,7 @@ import Testing
         let upload = try store.upload(ObjectKey("a/c"))
         let leftover = "upload-" + String(repeating: "cd", count: 16)
         _ = try OwnedFile(opening: uploadFolder + "/" + leftover, for: .write, options: .create)
-        #expect(try store.removeAbandonedUploads() == [leftover])
+        #expect(try store.removeUnfinishedUploads(prefix: "", startedBefore: .max, alive: []) == [leftover])
         _ = try upload.complete()
         #expect(try store.head(ObjectKey("a/c")).byteCount == 0)
     }

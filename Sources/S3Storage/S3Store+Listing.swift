@@ -1,0 +1,99 @@
+internal import HTTPTransport
+package import Storage
+
+extension S3Store {
+    /// The largest page that S3 gives.
+    private static let pageLimit = 1000
+    /// A page of 1000 keys of 1024 bytes, each byte escaped, and what is around them.
+    private static let pageByteLimit = 16 << 20
+    /// Objects of an unsorted listing that are held to be sorted: about 200 bytes each.
+    private static let sortedLimit = 1_000_000
+
+    package func list(prefix: String, after: String?, limit: Int) throws(StorageError) -> ObjectPage {
+        precondition(limit > 0, "internal error: a page of a listing needs a positive limit")
+        var isSorted = false
+        do {
+            isSorted = try abilities().listsInByteOrder
+        } catch {
+            // Who may not write cannot probe; then the careful way is taken.
+            if error.code != .denied { throw error }
+        }
+        return isSorted
+            ? try listSorted(prefix: prefix, after: after, limit: limit)
+            : try listAll(prefix: prefix, after: after, limit: limit)
+    }
+
+    private func listSorted(prefix: String, after: String?, limit: Int) throws(StorageError) -> ObjectPage {
+        let page = try page(prefix: prefix, after: after, token: nil, limit: min(limit, Self.pageLimit))
+        return ObjectPage(objects: page.objects, next: page.isTruncated ? page.lastKey : nil)
+    }
+
+    /// Where the server sorts otherwise, or nobody knows how: all of it, sorted here.
+    private func listAll(prefix: String, after: String?, limit: Int) throws(StorageError) -> ObjectPage {
+        var objects: [ObjectFacts] = []
+        var token: String?
+        repeat {
+            let page = try page(prefix: prefix, after: nil, token: token, limit: Self.pageLimit)
+            objects += page.objects.filter { object in
+                after.map { $0.utf8.lexicographicallyPrecedes(object.key.string.utf8) } ?? true
+            }
+            guard objects.count <= Self.sortedLimit else {
+                throw StorageError(
+                    .unavailable, name, "the server does not sort its listing, and \"\(prefix)\" holds too many objects"
+                )
+            }
+            token = page.isTruncated ? page.token : nil
+        } while token != nil
+        objects.sort { $0.key < $1.key }
+        guard objects.count > limit else { return ObjectPage(objects: objects, next: nil) }
+        return ObjectPage(objects: Array(objects[..<limit]), next: objects[limit - 1].key.string)
+    }
+
+    private struct Page {
+        var objects: [ObjectFacts]
+        var isTruncated: Bool
+        var token: String?
+        /// Also of what is no object of ours.
+        var lastKey: String?
+    }
+
+    private func page(prefix: String, after: String?, token: String?, limit: Int) throws(StorageError) -> Page {
+        var request = S3Request(.get, nil, patience: readPatience)
+        request.query = [("list-type", "2"), ("max-keys", "\(limit)"), ("prefix", prefix)]
+        if let token {
+            request.query.append(("continuation-token", token))
+        } else if let after {
+            request.query.append(("start-after", after))
+        }
+        do throws(S3Failure) {
+            let response = try client.send(request, limit: Self.pageByteLimit) { response in
+                XMLTree(response.body)?.name == "ListBucketResult"
+                    ? nil : S3Failure(.corrupt, .later, "the answer is no listing")
+            }
+            guard let document = XMLTree(response.body) else { throw S3Failure(.corrupt, "the answer is no listing") }
+            let contents = document.all("Contents")
+            let page = Page(
+                // A server that keeps keys in folders may take "a//" for "a/".
+                objects: contents.compactMap(Self.object).filter { $0.key.string.utf8.starts(with: prefix.utf8) },
+                isTruncated: document["IsTruncated"] == "true",
+                token: document["NextContinuationToken"], lastKey: contents.last?["Key"])
+            // "There is more" without a way to it would be a short listing.
+            guard !page.isTruncated || (page.token != nil && page.lastKey != nil) else {
+                throw S3Failure(.corrupt, "a listing is cut off without saying where it goes on")
+            }
+            return page
+        } catch {
+            throw error.storageError(prefix.isEmpty ? name : prefix)
+        }
+    }
+
+    /// nil for names that are no keys of ours: folders that other tools make, for example.
+    private static func object(_ element: XMLTree) -> ObjectFacts? {
+        guard let name = element["Key"], let key = try? ObjectKey(name),
+            let count = element["Size"].flatMap({ UInt64($0) })
+        else { return nil }
+        return ObjectFacts(
+            key: key, byteCount: count, modified: element["LastModified"].flatMap(HTTPDate.secondsOfISO) ?? 0,
+            version: element["ETag"].map(S3EntityTag.trimmed) ?? "")
+    }
+}
