@@ -78,8 +78,9 @@ let package = Package(
         library(
             "Daemon",
             [
-                "FuseBridge", "Filesystem", "BackupEngine", "Configuration", "Catalog", "OrgKeys", "Storage", "Workers",
-                "BackupNames", "SystemIO", "Archive", "AgeFormat", logging,
+                "FuseBridge", "Filesystem", "BackupEngine", "Configuration", "Catalog", "OrgKeys", "Storage",
+                "S3Storage",
+                "Workers", "BackupNames", "SystemIO", "Archive", "AgeFormat", logging,
             ]),
         .executableTarget(
             name: "holdfast",
@@ -105,6 +106,9 @@ let package = Package(
                 "StorageTesting", "Workers", logging,
             ]),
         tests("SignatureV4Tests", ["SignatureV4", "CryptoPrimitives"], exclude: ["sign-with-botocore.py"]),
+        tests(
+            "S3StorageTests",
+            ["S3Storage", "Storage", "StorageTesting", "CryptoPrimitives", "HTTPTransport", "Workers"]),
         tests("HTTPTransportTests", ["HTTPTransport", "Workers"]),
         tests("BackupNamesTests", ["BackupNames"]),
         tests("DiskImageTests", ["DiskImage"]),

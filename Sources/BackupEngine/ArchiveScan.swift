@@ -8,16 +8,24 @@ package import Workers
 /// One pass over an archive from front to back: every byte hashed, every chunk authenticated, every frame decoded, and the
 /// raw image hashed in order, with all stages side by side:
 ///
-///     this thread: read runs in order → SHA-256(archive)   a serial lane
-///                                     → decrypt, decompress  all workers, run by run
-///                                       → SHA-256(raw)       a serial lane, in the order of the runs
+///     fetch threads: read runs, several at once
+///     → this thread, in order → SHA-256(archive)               a serial lane
+///                             → decrypt, decompress            all workers, run by run
+///                               → SHA-256(raw), handing on     a serial lane, in the order of the runs
 ///
-/// Memory is bounded by the number of runs in flight; the first error ends the pass.
+/// Memory is bounded by the number of runs fetched ahead and under way; the first error ends the pass. A run is under way until
+/// whoever was handed its pieces is done with them.
 package struct ArchiveScan {
     package struct Hashes: Sendable {
         package let archiveSHA256: SHA256Digest
         package let rawSHA256: SHA256Digest
     }
+
+    /// Takes the pieces of a run, which begin at `rawOffset`; runs come in order, one at a time. `done` is called once, on any
+    /// thread, when the pieces are not needed any more.
+    package typealias Delivery =
+        @Sendable (_ rawOffset: UInt64, _ pieces: [RawPiece], _ done: @escaping @Sendable ((any Error)?) -> Void) ->
+        Void
 
     /// About how many archive bytes one job takes, and how many frames: 4 MiB of raw data, at least one frame.
     static let archiveBytesPerRun: UInt64 = 4 << 20
@@ -26,63 +34,106 @@ package struct ArchiveScan {
     }
 
     private static let runsInFlight = 2 * WorkerPool.processorCount + 2
+    /// Fetches at once: of 2 MiB each, as half-full images have them, these are twice what a gigabit holds within 100 ms.
+    private static let fetchesInFlight = 12
 
     private struct State {
         var runsInFlight = 0
         var failure: (any Error)?
-        var rawDone: UInt64 = 0
     }
 
-    /// Runs the pass. `deliver` is called with each frame's raw bytes, in their order, on one thread at a time; `progress` on
-    /// this thread with the raw bytes read so far. Blocks.
+    /// A stretch of the archive on its way here.
+    private struct Fetch {
+        /// nil is the seek table at the end.
+        let run: FrameRun?
+        let range: Range<UInt64>
+        let result: Monitor<Result<Buffer, any Error>?>
+    }
+
+    private let reader: ArchiveReader
+    private let source: any ArchiveSource
+    private let workers: WorkerPool
+    private let decoders: FrameDecoderPool
+    private let deliver: Delivery?
+    private let state = Monitor(State())
+    private let memory = BufferPool(capacityByteCount: Int.max / 2)
+    private let archiveLane: SerialLane
+    private let rawLane: SerialLane
+    private let archiveHasher = ScanHasher()
+    private let rawHasher = ScanHasher()
+    private let order = InOrder()
+
+    /// Runs the pass. `deliver` gets the raw image, `progress` is called on this thread with the raw bytes read so far. Blocks.
+    /// Without `fetchers` this thread reads, strictly from front to back.
     package static func run(
         _ reader: ArchiveReader, source: any ArchiveSource, workers: WorkerPool, decoders: FrameDecoderPool,
-        deliver: (@Sendable (_ rawOffset: UInt64, RawPiece) throws -> Void)? = nil,
-        progress: (UInt64) throws -> Void = { _ in }
+        fetchers: WorkerPool? = nil, deliver: Delivery? = nil, progress: (UInt64) throws -> Void = { _ in }
     ) throws -> Hashes {
-        let state = Monitor(State())
-        let archiveLane = SerialLane(on: workers, priority: .ordinary)
-        let rawLane = SerialLane(on: workers, priority: .ordinary)
-        let archiveHasher = ScanHasher()
-        let rawHasher = ScanHasher()
-        let order = InOrder()
-        let table = reader.seekTable
-        let framesPerRun = framesPerRun(table)
-        let memory = BufferPool(capacityByteCount: Int.max / 2)
-        var hashedUpTo: UInt64 = 0
-        var start = 0
-        var number = 0
+        let scan = ArchiveScan(
+            reader: reader, source: source, workers: workers, decoders: decoders, deliver: deliver,
+            archiveLane: SerialLane(on: workers, priority: .ordinary),
+            rawLane: SerialLane(on: workers, priority: .ordinary))
+        defer { scan.state.wait { $0.runsInFlight == 0 ? () : nil } }
+        try scan.pass(fetchers, progress)
+        return Hashes(archiveSHA256: scan.archiveHasher.finalize(), rawSHA256: scan.rawHasher.finalize())
+    }
 
-        defer { state.wait { $0.runsInFlight == 0 ? () : nil } }
-        /// Reads a stretch of the archive and hashes what was not hashed yet.
-        func fetch(_ range: Range<UInt64>) throws -> Buffer {
-            let buffer = memory.takeWaiting(byteCount: max(1, range.count))
-            try source.read(
-                at: range.lowerBound, into: UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[0..<range.count]))
+    private init(
+        reader: ArchiveReader, source: any ArchiveSource, workers: WorkerPool, decoders: FrameDecoderPool,
+        deliver: Delivery?, archiveLane: SerialLane, rawLane: SerialLane
+    ) {
+        self.reader = reader
+        self.source = source
+        self.workers = workers
+        self.decoders = decoders
+        self.deliver = deliver
+        self.archiveLane = archiveLane
+        self.rawLane = rawLane
+    }
+
+    private func pass(_ fetchers: WorkerPool?, _ progress: (UInt64) throws -> Void) throws {
+        let table = reader.seekTable
+        let framesPerRun = Self.framesPerRun(table)
+        let depth = fetchers.map { min(Self.fetchesInFlight, $0.threadCount) } ?? 1
+        var ahead: [Fetch] = []
+        var start = 0
+        var hasEnded = false
+        var number = 0
+        var hashedUpTo: UInt64 = 0
+
+        func hash(_ buffer: Buffer, _ range: Range<UInt64>) {
             let skip = Int(hashedUpTo - range.lowerBound)
-            archiveLane.submit {
+            archiveLane.submit { [archiveHasher] in
                 archiveHasher.update(UnsafeRawBufferPointer(rebasing: buffer.bytes[skip..<range.count]))
             }
             hashedUpTo = range.upperBound
-            return buffer
         }
 
         // The header, up to the first chunk.
-        _ = try fetch(0..<reader.layout.payload.payloadOffset)
-        while start < table.frameCount {
-            let run = reader.layout.nextRun(from: start, before: table.frameCount, framesPerRun, archiveBytesPerRun)
-            start = run.frames.upperBound
-            if let failure = state.wait(until: { state -> (any Error)?? in
-                if let failure = state.failure { return .some(failure) }
-                guard state.runsInFlight < runsInFlight else { return nil }
-                state.runsInFlight += 1
-                return .some(nil)
-            }) {
-                throw failure
+        let header = 0..<reader.layout.payload.payloadOffset
+        hash(try fetch(header, nil, nil).result.wait { $0 }.get(), header)
+        while true {
+            while ahead.count < depth, !hasEnded {
+                if start < table.frameCount {
+                    let run = reader.layout.nextRun(
+                        from: start, before: table.frameCount, framesPerRun, Self.archiveBytesPerRun)
+                    start = run.frames.upperBound
+                    ahead.append(fetch(run.archiveRange, run, fetchers))
+                } else {
+                    // The seek table, and the last chunk, which says that this is the end.
+                    ahead.append(fetch(reader.layout.seekTableRun.archiveRange, nil, fetchers))
+                    hasEnded = true
+                }
             }
-            let ciphertext: Buffer
+            let next = ahead.removeFirst()
+            let ciphertext = try next.result.wait { $0 }.get()
+            guard let run = next.run else {
+                hash(ciphertext, next.range)
+                return try finish(ciphertext)
+            }
+            try waitForRoom()
             do {
-                ciphertext = try fetch(run.archiveRange)
+                hash(ciphertext, next.range)
                 try progress(table.rawRange(ofFrame: run.frames.lowerBound).lowerBound)
             } catch {
                 state.withLock { $0.runsInFlight -= 1 }
@@ -90,39 +141,70 @@ package struct ArchiveScan {
             }
             let position = number
             number += 1
-            workers.submit(.ordinary) {
-                let pieces: [RawPiece]
-                do {
-                    pieces =
-                        state.withLockQuietly { $0.failure == nil }
-                        ? try decode(run, of: reader, ciphertext.prefix(run.ciphertextByteCount), decoders, memory) : []
-                } catch {
-                    pieces = []
-                    state.withLock { if $0.failure == nil { $0.failure = error } }
-                }
-                order.deliver(position, pieces) { pieces in
-                    rawLane.submit {
-                        do {
-                            for piece in pieces {
-                                rawHasher.update(piece)
-                                try deliver?(rawHasher.rawByteCount - piece.byteCount, piece)
-                            }
-                        } catch {
-                            state.withLock { if $0.failure == nil { $0.failure = error } }
-                        }
-                        state.withLock { $0.runsInFlight -= 1 }
-                    }
+            workers.submit(.ordinary) { decode(run, ciphertext, position) }
+        }
+    }
+
+    /// Starts to read a stretch; on this thread without `fetchers`.
+    private func fetch(_ range: Range<UInt64>, _ run: FrameRun?, _ fetchers: WorkerPool?) -> Fetch {
+        let fetch = Fetch(run: run, range: range, result: Monitor(nil))
+        let job: @Sendable () -> Void = { [source, memory] in
+            let result = Result<Buffer, any Error> {
+                let buffer = memory.takeWaiting(byteCount: max(1, range.count))
+                try source.read(
+                    at: range.lowerBound, into: UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[0..<range.count]))
+                return buffer
+            }
+            fetch.result.withLock { $0 = result }
+        }
+        if let fetchers { fetchers.submit(.ordinary, job) } else { job() }
+        return fetch
+    }
+
+    private func waitForRoom() throws {
+        let failure: (any Error)?? = state.wait { state in
+            if let failure = state.failure { return .some(failure) }
+            guard state.runsInFlight < Self.runsInFlight else { return nil }
+            state.runsInFlight += 1
+            return .some(nil)
+        }
+        if case .some(.some(let failure)) = failure { throw failure }
+    }
+
+    /// On a worker: decodes a run and hands it on in its turn.
+    private func decode(_ run: FrameRun, _ ciphertext: Buffer, _ position: Int) {
+        let pieces: [RawPiece]
+        do {
+            pieces = state.withLockQuietly { $0.failure == nil } ? try decode(run, ciphertext) : []
+        } catch {
+            pieces = []
+            fail(error)
+        }
+        order.deliver(position, pieces) { pieces in
+            rawLane.submit {
+                let rawOffset = rawHasher.rawByteCount
+                for piece in pieces { rawHasher.update(piece) }
+                guard let deliver, !pieces.isEmpty else { return state.withLock { $0.runsInFlight -= 1 } }
+                deliver(rawOffset, pieces) { error in
+                    if let error { fail(error) }
+                    state.withLock { $0.runsInFlight -= 1 }
                 }
             }
         }
-        // The seek table, and the last chunk, which says that this is the end.
+    }
+
+    private func fail(_ error: any Error) {
+        state.withLock { if $0.failure == nil { $0.failure = error } }
+    }
+
+    /// When everything is decoded: the seek table in the archive must be the one in use.
+    private func finish(_ ciphertext: Buffer) throws {
         let tail = reader.layout.seekTableRun
-        let ciphertext = try fetch(tail.archiveRange)
         state.wait { $0.runsInFlight == 0 ? () : nil }
         if let failure = state.withLockQuietly({ $0.failure }) { throw failure }
         try decoders.withDecoder { decoder in
             let stream = try reader.decrypt(tail, ciphertext.prefix(tail.ciphertextByteCount), with: decoder)
-            guard stream.elementsEqual(table.serialized()) else {
+            guard stream.elementsEqual(reader.seekTable.serialized()) else {
                 throw ArchiveError(
                     .seekTable, "the seek table in the archive differs from the one in use",
                     archiveOffset: tail.archiveRange.lowerBound)
@@ -130,16 +212,12 @@ package struct ArchiveScan {
         }
         archiveLane.drain()
         rawLane.drain()
-        return Hashes(archiveSHA256: archiveHasher.finalize(), rawSHA256: rawHasher.finalize())
     }
 
     /// Decrypts and decompresses a run, and checks that zero frames really hold zeros.
-    private static func decode(
-        _ run: FrameRun, of reader: ArchiveReader, _ ciphertext: UnsafeRawBufferPointer, _ decoders: FrameDecoderPool,
-        _ memory: BufferPool
-    ) throws -> [RawPiece] {
+    private func decode(_ run: FrameRun, _ ciphertext: Buffer) throws -> [RawPiece] {
         try decoders.withDecoder { decoder in
-            let stream = try reader.decrypt(run, ciphertext, with: decoder)
+            let stream = try reader.decrypt(run, ciphertext.prefix(run.ciphertextByteCount), with: decoder)
             return try run.frames.map { index in
                 let count = Int(reader.seekTable[index].rawByteCount)
                 if reader.seekTable.isZeroFrame(index) {

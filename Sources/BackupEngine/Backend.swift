@@ -10,18 +10,21 @@ package struct Backend: Sendable {
     package let prefix: [String]
     package let region: String?
     package let country: String?
+    /// Whether it counts as disaster recovery: another provider, another country.
+    package let isDisasterRecovery: Bool
     /// How many reads of the store may block at once: threads of its own, so that a dead backend holds up no other.
     package let fetchThreadCount: Int
 
     package init(
         name: ResourceName, store: any ObjectStore, prefix: [String] = [], region: String? = nil,
-        country: String? = nil, fetchThreadCount: Int = WorkerPool.processorCount + 2
+        country: String? = nil, isDisasterRecovery: Bool = false, fetchThreadCount: Int = WorkerPool.processorCount + 2
     ) {
         self.name = name
         self.store = store
         self.prefix = prefix
         self.region = region
         self.country = country
+        self.isDisasterRecovery = isDisasterRecovery
         self.fetchThreadCount = fetchThreadCount
     }
 

@@ -134,7 +134,11 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
     }
 
     /// Wakes whoever waits in the pipeline, with an error. Any thread; the owner must still call `abort`.
-    package func cancelWriter() { writer.cancel() }
+    package func cancelWriter() {
+        // First: the writer's end waits for the upload, which may wait for its store. A completed one is not harmed.
+        upload.abort()
+        writer.cancel()
+    }
 
     // MARK: Ending
 
@@ -193,10 +197,11 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
     /// start. Nothing happens once registered or ended.
     package func abort() {
         guard state == .streaming || state == .uploaded else { return }
+        // First: the writer's end waits for the upload, which may wait for its store.
+        if state == .streaming { upload.abort() }
         writer.cancel()
         do {
             if state == .streaming {
-                upload.abort()
                 // It says what `abort` cannot: that nothing is left. Otherwise the journal keeps it for the next start.
                 try backend.store.abortUpload(identifier: upload.identifier, key: archiveKey)
             } else {

@@ -19,19 +19,22 @@ package enum BareDecoder {
                 let output = OutputStream(OwnedFile(adopting: try Errno.check { dup(1) }))
                 return try ArchiveScan.run(
                     reader, source: source, workers: workers, decoders: FrameDecoderPool(),
-                    deliver: { _, piece in try output.write(piece) }, progress: { try progress($0, total) })
+                    deliver: { _, pieces, done in
+                        do {
+                            for piece in pieces { try output.write(piece) }
+                            done(nil)
+                        } catch {
+                            done(error)
+                        }
+                    }, progress: { try progress($0, total) })
             }
             let target = try RestoreTarget.examine(path, rawByteCount: total, force: force)
             let output = try target.open()
             do {
                 let hashes = try ArchiveScan.run(
                     reader, source: source, workers: workers, decoders: FrameDecoderPool(),
-                    deliver: { offset, piece in
-                        switch piece {
-                        case .data(let buffer, let count): try output.write(buffer.prefix(count), at: offset)
-                        case .zeros(let count): try output.writeZeros(offset..<offset + count)
-                        }
-                    }, progress: { try progress($0, total) })
+                    deliver: { offset, pieces, done in done(output.write(pieces, at: offset)) },
+                    progress: { try progress($0, total) })
                 try output.finish()
                 return hashes
             } catch {

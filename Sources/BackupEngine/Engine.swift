@@ -37,11 +37,14 @@ package struct MemoryPlan: Sendable, Hashable {
     package let frameCacheByteCount: Int
     /// Ciphertext between fetch and decode.
     package let fetchByteCount: Int
+    /// Parts of uploads until they are stored.
+    package let uploadByteCount: Int
 
     package init(budgetByteCount: Int) {
         pipelineByteCount = budgetByteCount / 8 * 2
         frameCacheByteCount = budgetByteCount / 8 * 2
         fetchByteCount = budgetByteCount / 16
+        uploadByteCount = budgetByteCount / 4
     }
 }
 
@@ -90,6 +93,8 @@ package final class Engine: Sendable {
 
     /// Ends the threads, after what is queued. Nothing may be asked of the engine any more.
     package func close() {
+        // Whoever waits for a store is told, so that the threads end.
+        for backend in backends.values { backend.store.close() }
         for pool in fetchers.values { pool.close() }
         workers.close()
     }

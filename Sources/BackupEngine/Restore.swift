@@ -16,16 +16,18 @@ package struct RestoreResult: Sendable {
 package enum RestorePhase: String, Sendable { case verify, write }
 
 extension Engine {
-    /// Restores a backup to a file or a block device: verifies all of it first, and only then opens the target for writing.
+    /// Restores a backup to a file or a block device. What is there is touched only when all of the backup is verified.
     ///
-    /// The second pass decodes again; what it writes is what was verified, for every chunk of it is authenticated under the
-    /// same file key, nonce and position.
+    /// A new file is written in the same pass that verifies, under another name that it keeps until everything is proven: each
+    /// byte is fetched once. What was there before (a device, a file) is opened for writing after the verification only; the second
+    /// pass writes what was verified, for every chunk of it is authenticated under the same file key, nonce and position.
     package func restore(
         _ identifier: BackupIdentifier, to path: String, force: Bool,
         progress: (RestorePhase, UInt64, UInt64) throws -> Void = { _, _, _ in }
     ) throws(EngineError) -> RestoreResult {
         let backup = try open(identifier)
         let target = try RestoreTarget.examine(path, rawByteCount: backup.reader.rawByteCount, force: force)
+        if target.isNewFile { return try restoreInOnePass(backup, to: target, path, progress) }
         let verified = try verify(backup) { done, total in try progress(.verify, done, total) }
         guard let rawSHA256 = verified.rawSHA256 else { preconditionFailure("internal error: nothing was hashed") }
         do {
@@ -43,6 +45,39 @@ extension Engine {
         return RestoreResult(
             identifier: identifier, rawByteCount: backup.reader.rawByteCount,
             dataByteCount: backup.reader.seekTable.dataByteCount, rawSHA256: rawSHA256)
+    }
+
+    private func restoreInOnePass(
+        _ backup: OpenBackup, to target: RestoreTarget, _ path: String,
+        _ progress: (RestorePhase, UInt64, UInt64) throws -> Void
+    ) throws(EngineError) -> RestoreResult {
+        // Writes block, and must hold up no worker. Two at once keep a disk busy.
+        let writers = WorkerPool(threadCount: 2)
+        defer { writers.close() }
+        do {
+            let output = try target.open()
+            do {
+                let verified = try verify(
+                    backup,
+                    deliver: { offset, pieces, done in
+                        writers.submit(.ordinary) { done(output.write(pieces, at: offset)) }
+                    }
+                ) { done, total in try progress(.write, done, total) }
+                guard let rawSHA256 = verified.rawSHA256 else {
+                    preconditionFailure("internal error: nothing was hashed")
+                }
+                try output.finish()
+                try progress(.write, verified.rawByteCount, verified.rawByteCount)
+                return RestoreResult(
+                    identifier: backup.identifier, rawByteCount: verified.rawByteCount,
+                    dataByteCount: backup.reader.seekTable.dataByteCount, rawSHA256: rawSHA256)
+            } catch {
+                output.abandon()
+                throw error
+            }
+        } catch {
+            throw EngineError(error, subject: "restoring \(backup.identifier) to \"\(path)\"")
+        }
     }
 
     private struct WriteState {

@@ -1,10 +1,14 @@
 internal import Glibc
 internal import Synchronization
 internal import SystemIO
+internal import Workers
 
 /// Where a restore goes: looked at before anything is fetched, opened for writing only when everything is verified.
 struct RestoreTarget: Sendable {
     private enum Kind: Sendable { case newFile, file, device }
+
+    /// Whether it gets its name only when it is complete: then it may be written before everything is verified.
+    var isNewFile: Bool { kind == .newFile }
 
     private let path: String
     private let kind: Kind
@@ -169,6 +173,23 @@ final class RestoreOutput: Sendable {
             try file.zeroRange(range)
         } catch {
             throw EngineError(.target, "\"\(path)\" cannot be zeroed at \(range.lowerBound): \(error)", cause: error)
+        }
+    }
+
+    /// Writes consecutive pieces; returns what went wrong.
+    func write(_ pieces: [RawPiece], at rawOffset: UInt64) -> (any Error)? {
+        var offset = rawOffset
+        do {
+            for piece in pieces {
+                switch piece {
+                case .data(let buffer, let count): try write(buffer.prefix(count), at: offset)
+                case .zeros(let count): try writeZeros(offset..<offset + count)
+                }
+                offset += piece.byteCount
+            }
+            return nil
+        } catch {
+            return error
         }
     }
 

@@ -43,13 +43,17 @@ extension Engine {
     }
 
     /// Verifies an opened backup through and through, in one pass.
-    func verify(_ backup: OpenBackup, _ progress: ProgressReport) throws(EngineError) -> VerificationResult {
+    /// `deliver` gets the raw image on the way; what it was given is proven only when this returns.
+    func verify(
+        _ backup: OpenBackup, deliver: ArchiveScan.Delivery? = nil, _ progress: ProgressReport
+    ) throws(EngineError) -> VerificationResult {
         try checkStoredHeader(of: backup)
         let manifest = backup.manifest
         let hashes: ArchiveScan.Hashes
         do {
             hashes = try ArchiveScan.run(
                 backup.reader, source: backup.source, workers: workers, decoders: decoders,
+                fetchers: fetchers(of: backup.identifier.backend), deliver: deliver,
                 progress: { try progress($0, manifest.rawByteCount) })
         } catch {
             throw EngineError(error, subject: "\(backup.identifier)")

@@ -31,7 +31,8 @@ extension Configuration {
             isRoot ? "/etc/holdfast/keys" : (environment("XDG_CONFIG_HOME") ?? home + "/.config") + "/holdfast/keys"
         guard let local = try? ResourceName("local") else { preconditionFailure("internal error: a name of ours") }
         return Configuration(
-            stateDirectory: state, keysDirectory: keys, backends: [Backend(name: local, path: state + "/backups")],
+            stateDirectory: state, keysDirectory: keys,
+            backends: [Backend(name: local, place: .directory(path: state + "/backups"))],
             isEmbeddedDefault: true)
     }
 
@@ -67,7 +68,7 @@ extension Configuration {
             throw ConfigurationError(code: .syntax, file: file, line: nil, key: nil, detail: "\(error)")
         }
         let root = ConfigurationTable(table, path: [], file: file, lines: lines)
-        try root.allow(["state_dir", "keys_dir", "backends", "orgs", "archive", "memory"])
+        try root.allow(["state_dir", "keys_dir", "backends", "orgs", "archive", "cache", "memory"])
         var configuration = Configuration(
             stateDirectory: try root.path("state_dir"), keysDirectory: try root.path("keys_dir"), backends: [])
         for (name, backend) in try root.tables("backends") {
@@ -90,6 +91,12 @@ extension Configuration {
                 configuration.archive.frameByteCount = size
             }
         }
+        if let cache = try root.table("cache") {
+            try cache.allow(["disk", "min_free"])
+            configuration.cache.diskByteCount =
+                try cache.optionalSizeOrNothing("disk") ?? configuration.cache.diskByteCount
+            configuration.cache.minimumFreeByteCount = try cache.optionalSizeOrNothing("min_free")
+        }
         if let memory = try root.table("memory") {
             try memory.allow(["budget"])
             if let budget = try memory.optionalSize("budget") {
@@ -109,11 +116,17 @@ extension Configuration {
         _ name: ResourceName, _ table: ConfigurationTable
     ) throws(ConfigurationError) -> Backend {
         let type = try table.string("type")
-        guard type == "directory" else {
-            throw table.error(.invalidValue, "type", "unknown type of backend \"\(type)\"; there is \"directory\"")
+        let place: Backend.Place
+        switch type {
+        case "directory":
+            try table.allow(["type", "path", "prefix", "region", "country", "dr"])
+            place = .directory(path: try table.path("path"))
+        case "s3": place = .bucket(try parseBucket(table))
+        default:
+            throw table.error(
+                .invalidValue, "type", "unknown type of backend \"\(type)\"; there are \"directory\" and \"s3\"")
         }
-        try table.allow(["type", "path", "prefix", "region", "country", "dr"])
-        var backend = Backend(name: name, path: try table.path("path"))
+        var backend = Backend(name: name, place: place)
         backend.prefix = (try table.optionalString("prefix") ?? "").split(separator: "/").map(String.init)
         for part in backend.prefix {
             let hasControl = part.unicodeScalars.contains { $0.properties.generalCategory == .control }

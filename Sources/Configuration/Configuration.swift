@@ -3,15 +3,31 @@ package import BackupNames
 /// What the configuration file says, checked: DESIGN's TOML, or the embedded default where there is no file.
 package struct Configuration: Sendable, Equatable {
     package struct Backend: Sendable, Equatable {
+        package enum Place: Sendable, Equatable {
+            case directory(path: String)
+            case bucket(Bucket)
+        }
+
         package var name: ResourceName
-        /// The folder of a directory backend.
-        package var path: String
+        package var place: Place
         /// Components before `<org>/…` in every object key.
         package var prefix: [String] = []
         package var region: String?
         package var country: String?
         /// Whether it counts as disaster recovery: another provider, another country.
         package var isDisasterRecovery = false
+
+        /// The folder of a directory backend.
+        package var path: String? {
+            if case .directory(let path) = place { path } else { nil }
+        }
+    }
+
+    package struct Cache: Sendable, Equatable {
+        /// Ranges of archives kept on disk, in bytes; 0 keeps none.
+        package var diskByteCount = 10 << 30
+        /// What stays free on that file system; nil: a twentieth of it, at most 8 GiB.
+        package var minimumFreeByteCount: Int?
     }
 
     package struct Org: Sendable, Equatable {
@@ -31,6 +47,7 @@ package struct Configuration: Sendable, Equatable {
     package var backends: [Backend]
     package var orgs: [Org] = []
     package var archive = Archive()
+    package var cache = Cache()
     package var memoryBudgetByteCount = 256 << 20
     /// No file was there: the folders are ours to make.
     package var isEmbeddedDefault = false

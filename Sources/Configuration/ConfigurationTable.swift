@@ -45,6 +45,14 @@ struct ConfigurationTable {
         return number
     }
 
+    func integer(_ key: String, in range: ClosedRange<Int>) throws(ConfigurationError) -> Int? {
+        guard let number = try optionalInteger(key) else { return nil }
+        guard range.contains(number) else {
+            throw error(.invalidValue, key, "must be \(range.lowerBound) to \(range.upperBound)")
+        }
+        return number
+    }
+
     func optionalBoolean(_ key: String) throws(ConfigurationError) -> Bool? {
         guard let value = table[key] else { return nil }
         guard let flag = value.bool else { throw error(.wrongType, key, "must be true or false") }
@@ -62,7 +70,13 @@ struct ConfigurationTable {
         return strings
     }
 
-    /// Bytes: a whole number, or a string such as "256MiB" (KiB, MiB, GiB).
+    /// As `optionalSize`, but 0 is a size.
+    func optionalSizeOrNothing(_ key: String) throws(ConfigurationError) -> Int? {
+        if table[key]?.int == 0 || table[key]?.string == "0" { return 0 }
+        return try optionalSize(key)
+    }
+
+    /// Bytes: a whole number, or a string such as "256MiB" (KiB, MiB, GiB, TiB).
     func optionalSize(_ key: String) throws(ConfigurationError) -> Int? {
         guard let value = table[key] else { return nil }
         if let number = value.int {
@@ -70,8 +84,8 @@ struct ConfigurationTable {
             return number
         }
         guard let text = value.string else { throw error(.wrongType, key, "must be a size such as \"256MiB\"") }
-        for (unit, shift) in [("KiB", 10), ("MiB", 20), ("GiB", 30)] where text.hasSuffix(unit) {
-            if let number = Int(text.dropLast(unit.count)), number > 0, number <= Int.max >> 31 {
+        for (unit, shift) in [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)] where text.hasSuffix(unit) {
+            if let number = Int(text.dropLast(unit.count)), number > 0, number <= Int.max >> (shift + 1) {
                 return number << shift
             }
         }

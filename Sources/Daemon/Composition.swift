@@ -6,8 +6,10 @@ internal import Catalog
 package import Configuration
 package import Logging
 internal import OrgKeys
+internal import S3Storage
 internal import Storage
 internal import SystemIO
+internal import Workers
 
 /// Puts the parts together as the configuration says: the only place that knows all of them.
 package enum Composition {
@@ -22,12 +24,14 @@ package enum Composition {
     package static func engine(_ configuration: Configuration, log: Logger) throws -> Engine {
         try makeStateDirectory(configuration)
         let catalog = try Catalog(path: configuration.stateDirectory + "/catalog.sqlite")
+        let plan = MemoryPlan(budgetByteCount: configuration.memoryBudgetByteCount)
+        let uploadMemory = BufferPool(capacityByteCount: plan.uploadByteCount)
         let backends = try configuration.backends.map { backend in
-            let store = LocalDirectoryStore(name: backend.name.description, path: backend.path)
-            if configuration.isEmbeddedDefault { try store.createRoot() }
+            let (store, fetchThreadCount) = try makeStore(backend, configuration, uploadMemory)
             return Backend(
                 name: backend.name, store: store, prefix: backend.prefix, region: backend.region,
-                country: backend.country)
+                country: backend.country, isDisasterRecovery: backend.isDisasterRecovery,
+                fetchThreadCount: fetchThreadCount)
         }
         var orgs: [ResourceName: OrgSettings] = [:]
         for org in configuration.orgs {
@@ -38,5 +42,73 @@ package enum Composition {
             archiveSettings: ArchiveSettings(
                 frameByteCount: configuration.archive.frameByteCount, level: Int32(configuration.archive.level)),
             memoryBudgetByteCount: configuration.memoryBudgetByteCount, log: log)
+    }
+}
+
+extension Composition {
+    private static func makeStore(
+        _ backend: Configuration.Backend, _ configuration: Configuration, _ uploadMemory: BufferPool
+    ) throws -> (any ObjectStore, fetchThreadCount: Int) {
+        switch backend.place {
+        case .directory(let path):
+            let store = LocalDirectoryStore(name: backend.name.description, path: path)
+            if configuration.isEmbeddedDefault { try store.createRoot() }
+            return (store, WorkerPool.processorCount + 2)
+        case .bucket(let bucket):
+            let settings = try settings(of: bucket, backend)
+            let store = S3Store(
+                settings: settings, credentials: try credentials(of: bucket, backend.name),
+                abilitiesPath: configuration.stateDirectory + "/backends/\(backend.name).json",
+                uploadMemory: uploadMemory)
+            // Some connections are left for what is no read.
+            return (store, max(1, bucket.connections - min(8, bucket.connections / 4)))
+        }
+    }
+
+    private static func settings(
+        of bucket: Configuration.Bucket, _ backend: Configuration.Backend
+    ) throws -> S3Settings {
+        guard let endpoint = S3Endpoint(bucket.endpoint) else {
+            throw EngineError(
+                .invalidName, "backend \"\(backend.name)\": endpoint \"\(bucket.endpoint)\" is no address of a server",
+                hint: "set `endpoint` to https://HOST")
+        }
+        var settings = S3Settings(
+            name: backend.name.description, endpoint: endpoint, bucket: bucket.name, region: bucket.region,
+            addressing: bucket.addressing == .path ? .path : .virtualHost,
+            prefix: backend.prefix.map { $0 + "/" }.joined())
+        settings.certificateAuthorityPath = bucket.certificateAuthorityPath
+        settings.connectMilliseconds = bucket.connectSeconds * 1000
+        settings.stallSeconds = bucket.stallSeconds
+        settings.connectionLimit = bucket.connections
+        settings.readPatienceSeconds = bucket.patienceSeconds
+        settings.uploadPatienceSeconds = bucket.uploadPatienceSeconds
+        settings.uploadConcurrency = bucket.uploadConcurrency
+        settings.partByteCount = bucket.uploadPartByteCount
+        settings.storageClass = bucket.storageClass
+        settings.serverSideEncryption = bucket.serverSideEncryption
+        settings.serverSideEncryptionKey = bucket.serverSideEncryptionKey
+        if let mode = bucket.objectLockMode.flatMap({ S3Settings.ObjectLock.Mode(rawValue: $0) }),
+            let days = bucket.objectLockDays
+        {
+            settings.objectLock = S3Settings.ObjectLock(mode: mode, days: days)
+        }
+        return settings
+    }
+
+    private static func credentials(
+        of bucket: Configuration.Bucket, _ name: ResourceName
+    ) throws -> S3Credentials {
+        var search = S3CredentialsSearch()
+        search.filePath = bucket.credentialsFile
+        search.profile = bucket.profile
+        search.accessKeyVariable = bucket.accessKeyVariable
+        search.secretKeyVariable = bucket.secretKeyVariable
+        search.sessionTokenVariable = bucket.sessionTokenVariable
+        do throws(S3CredentialsError) {
+            return try search.find()
+        } catch {
+            throw EngineError(.backendDenied, "backend \"\(name)\": \(error)", hint: error.hint)
+        }
     }
 }

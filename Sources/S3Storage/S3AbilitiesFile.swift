@@ -17,9 +17,15 @@ enum S3AbilitiesFile {
         var abilities: S3Abilities
     }
 
+    private static var decoder: JSONDecoder {
+        let decoder = JSONDecoder()
+        decoder.dateDecodingStrategy = .iso8601
+        return decoder
+    }
+
     static func read(_ path: String?, for settings: S3Settings) -> S3Abilities? {
         guard let path, let bytes = try? readWholeFile(path, maximumByteCount: maximumByteCount),
-            let content = try? JSONDecoder().decode(Content.self, from: Data(bytes)), content.format == 1,
+            let content = try? decoder.decode(Content.self, from: Data(bytes)), content.format == 1,
             content.endpoint == settings.endpoint.description, content.bucket == settings.bucket,
             abs(content.probedAt.timeIntervalSinceNow) < validSeconds
         else { return nil }
@@ -32,6 +38,7 @@ enum S3AbilitiesFile {
         let content = Content(
             endpoint: settings.endpoint.description, bucket: settings.bucket, probedAt: Date(), abilities: abilities)
         let encoder = JSONEncoder()
+        encoder.dateEncodingStrategy = .iso8601
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         guard let data = try? encoder.encode(content) else { return }
         try? makeDirectories(Folder.parentPath(of: path), mode: 0o700)

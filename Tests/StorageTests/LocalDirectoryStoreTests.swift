@@ -45,7 +45,9 @@ import Testing
             try store.abortUpload(identifier: "upload-" + String(repeating: "0", count: 32), key: key)
         }
         check("space") { _ = try store.space() }
-        check("removeUnfinishedUploads") { _ = try store.removeUnfinishedUploads(prefix: "", startedBefore: .max, alive: []) }
+        check("removeUnfinishedUploads") {
+            _ = try store.removeUnfinishedUploads(prefix: "", startedBefore: .max, alive: [])
+        }
     }
 
     @Test func `a folder that is not there is unavailable to every call and never made`() throws {
