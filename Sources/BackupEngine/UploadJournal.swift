@@ -42,9 +42,9 @@ extension Engine {
     /// An object is deleted only when no registered backup has its key: registering removes the entry in the same
     /// transaction. An entry whose upload never got its identifier has put nothing at the backend.
     @discardableResult
-    package func cleanUpAfterCrash() throws -> Int {
+    package func cleanUpAfterCrash(only name: ResourceName? = nil) throws -> Int {
         var cleared = 0
-        for entry in try catalog.uploads() where !isAlive(entry) {
+        for entry in try catalog.uploads() where !isAlive(entry) && (name.map { $0 == entry.backend } ?? true) {
             guard let backend = backends[entry.backend] else { continue }
             do {
                 try clear(entry, on: backend)

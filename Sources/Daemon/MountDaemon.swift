@@ -3,6 +3,7 @@ internal import Filesystem
 internal import FuseBridge
 internal import Glibc
 internal import Logging
+internal import Workers
 
 /// The life of a mount: mounted → serving → ending (umount, SIGTERM, SIGINT, SIGHUP) → ended.
 ///
@@ -13,7 +14,7 @@ package enum MountDaemon {
     package static func run(
         _ engine: Engine, at mountpoint: String, options: MountOptions, signals: EndingSignals, ready: () -> Void
     ) throws {
-        try engine.cleanUpAfterCrash()
+        cleanUp(engine)
         let filesystem = BackupFilesystem(engine: engine)
         let session = try FuseSession(
             filesystem, at: mountpoint, appearance: options.appearance, options: options.kernelOptions)
@@ -33,4 +34,20 @@ package enum MountDaemon {
         log.info("unmounted \(mountpoint)")
         engine.close()
     }
+
+    /// What an earlier run left is removed before the mount serves; for a backend that is slow or away this goes on beside it.
+    private static func cleanUp(_ engine: Engine) {
+        let isDone = Monitor(false)
+        NativeThread(name: "clean-up") {
+            do {
+                try engine.cleanUpAfterCrash()
+            } catch {
+                engine.log.error("what an earlier run left is not cleaned up: \(error)")
+            }
+            isDone.withLock { $0 = true }
+        }.detach()
+        _ = isDone.wait(milliseconds: cleanUpMilliseconds) { $0 ? () : nil }
+    }
+
+    private static let cleanUpMilliseconds = 2000
 }

@@ -3,6 +3,7 @@ internal import BackupEngine
 internal import BackupNames
 internal import Catalog
 internal import Foundation
+internal import Storage
 
 /// `status.json`: every disk with its last backup and RPO, what is being uploaded, and the last errors.
 extension BackupFilesystem {
@@ -10,6 +11,7 @@ extension BackupFilesystem {
         let format = 1
         let tool: String
         let time: String
+        let backends: [Store]
         let resources: [Resource]
         let uploads: [Upload]
         let errors: [Problem]
@@ -26,6 +28,20 @@ extension BackupFilesystem {
         let backups: Int
         let raw_size: UInt64
         let archive_size: UInt64
+    }
+
+    private struct Store: Encodable {
+        let name: String
+        let country: String?
+        let dr: Bool
+        /// False while nobody answers.
+        let there: Bool
+        let away_seconds: Int?
+        let requests: UInt64
+        let repeated_requests: UInt64
+        let throttled: UInt64
+        let outages: UInt64
+        let last_problem: String?
     }
 
     private struct Upload: Encodable {
@@ -81,8 +97,17 @@ extension BackupFilesystem {
         let problems = errors.all.map {
             Problem(time: BackupDate(secondsSince1970: $0.secondsSince1970).description, error: $0.text)
         }
+        let stores = engine.backends.values.sorted { $0.name < $1.name }.map { backend in
+            let condition = backend.store.condition
+            return Store(
+                name: backend.name.description, country: backend.country, dr: backend.isDisasterRecovery,
+                there: condition.isThere, away_seconds: condition.awayForSeconds, requests: condition.requests,
+                repeated_requests: condition.repetitions, throttled: condition.throttled, outages: condition.outages,
+                last_problem: condition.lastProblem)
+        }
         let report = Report(
-            tool: Engine.toolVersion, time: BackupDate(secondsSince1970: now).description, resources: resources,
+            tool: Engine.toolVersion, time: BackupDate(secondsSince1970: now).description, backends: stores,
+            resources: resources,
             uploads: uploads, errors: problems)
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]

@@ -53,7 +53,8 @@ struct S3Failure: Error {
         case .untrusted:
             self.init(
                 .denied, .never, "\(place) does not prove who it is: \(failure.detail)",
-                hint: "for a certificate of your own set `ca_file` to the certificate of its authority")
+                hint: "for a certificate of your own set `ca_file` to that of its authority; for a server without TLS "
+                    + "say http:// in `endpoint`")
         case .tooLong:
             self.init(.corrupt, .later, "\(place): \(failure.detail)")
             mayHaveHappened = true
@@ -66,7 +67,7 @@ struct S3Failure: Error {
     init(_ response: HTTPResponse, _ settings: S3Settings, document: XMLTree? = nil) {
         let document = document ?? XMLTree(response.body)
         let word = document?.name == "Error" ? document?["Code"] : nil
-        let message = document?["Message"].map { ": \($0)" } ?? ""
+        let message = document?["Message"].map { $0.isEmpty ? "" : ": \($0)" } ?? ""
         let request = response.header("x-amz-request-id").map { ", request id \($0)" } ?? ""
         let detail = "\(word ?? "status \(response.status)")\(message)\(request)"
         let bucket = "bucket \"\(settings.bucket)\""

@@ -52,6 +52,9 @@ package final class S3Store: ObjectStore {
         senders.close()
     }
 
+    /// What errors about all of it name.
+    private var place: String { "s3://\(client.settings.bucket)" }
+
     var readPatience: Duration { .seconds(client.settings.readPatienceSeconds) }
     var uploadPatience: Duration { .seconds(client.settings.uploadPatienceSeconds) }
 
@@ -235,10 +238,10 @@ package final class S3Store: ObjectStore {
             // Something answered that knows neither S3 nor the bucket.
             if error.code == .absent {
                 throw StorageError(
-                    .noSuchStore, name, "bucket \"\(client.settings.bucket)\" is not found: \(error.detail)",
+                    .noSuchStore, place, "bucket \"\(client.settings.bucket)\" is not found: \(error.detail)",
                     hint: "are `endpoint` and `bucket` right?")
             }
-            throw error.storageError(name)
+            throw error.storageError(place)
         }
     }
 
@@ -286,12 +289,12 @@ package final class S3Store: ObjectStore {
             return abilities
         } catch {
             known.withLock { $0 = .unknown }
-            throw error.storageError(name)
+            throw error.storageError(place)
         }
     }
 
     /// Forgets what is remembered of the server and finds it out anew.
-    package func probeAgain() throws(StorageError) {
+    package func probe() throws(StorageError) {
         S3AbilitiesFile.remove(abilitiesPath)
         known.wait { known -> Void? in
             if case .running = known { return nil }

@@ -60,6 +60,9 @@ package protocol ObjectStore: Sendable {
     /// Asks the store whether it can be used as it is configured, once and not for long: what is wrong is thrown.
     func check() throws(StorageError)
 
+    /// Finds out anew what the store can do, where there is something to find out; ``condition`` tells it.
+    func probe() throws(StorageError)
+
     /// Gives back what uploads left that nobody completed or aborted: those of keys with this prefix that started before
     /// `startedBefore` (seconds since 1970) and are not among `alive` (identifiers). One that the store itself knows to be
     /// alive is never touched. Returns their identifiers.
@@ -80,6 +83,8 @@ extension ObjectStore {
     }
 
     package func check() throws(StorageError) { _ = try list(prefix: "", after: nil, limit: 1) }
+
+    package func probe() throws(StorageError) {}
 
     package var condition: StoreCondition { StoreCondition() }
 

@@ -29,6 +29,16 @@ package struct StorageError: Error, CustomStringConvertible {
         case invalidKey
         /// The object ends before the range does.
         case rangeNotSatisfiable
+
+        /// Whether the same request may succeed later with nothing changed on this host.
+        package var mayPassByItself: Bool {
+            switch self {
+            case .noSpace, .unavailable, .timedOut, .throttled: true
+            case .absent, .alreadyExists, .denied, .clockSkew, .noSuchStore, .corrupt, .changed, .invalidKey,
+                .rangeNotSatisfiable:
+                false
+            }
+        }
     }
 
     package let code: Code

@@ -109,6 +109,8 @@ package final class FaultInjectingStore: ObjectStore {
         try passing(.list, name) { () throws(StorageError) in try inner.check() }
     }
 
+    package func probe() throws(StorageError) { try inner.probe() }
+
     package var condition: StoreCondition { inner.condition }
 
     package func close() { inner.close() }

@@ -20,10 +20,10 @@ struct BackupCommand: ParsableCommand {
 
     func run() throws {
         try common.withEngine { engine, configuration in
-            try engine.cleanUpAfterCrash()
             let org = try ResourceName(org)
             let disk = try DiskName(org: org, vm: ResourceName(vm), disk: ResourceName(disk))
             let name = try backend.map { try ResourceName($0) } ?? configuration.defaultBackend(of: org)
+            try engine.cleanUpAfterCrash(only: name)
             let line = ProgressLine()
             defer { line.end() }
             let manifest = try engine.backUp(BackupSource(path: source), as: disk, to: engine.backend(name)) {

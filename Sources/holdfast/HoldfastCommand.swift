@@ -17,7 +17,8 @@ struct HoldfastCommand: ParsableCommand {
         version: Engine.toolVersion,
         subcommands: [
             MountCommand.self, BackupCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self,
-            VerifyCommand.self, KeysCommand.self, CatalogCommand.self, ArchiveCommand.self,
+            VerifyCommand.self, KeysCommand.self, BackendCommand.self, CatalogCommand.self,
+            ArchiveCommand.self,
         ])
 
     /// Parses, runs, and turns an error into its lines on standard error and its exit code.

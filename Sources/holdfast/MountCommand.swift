@@ -4,6 +4,7 @@ internal import Configuration
 internal import Daemon
 internal import Foundation
 internal import Logging
+internal import Storage
 
 struct MountCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -25,6 +26,7 @@ struct MountCommand: ParsableCommand {
         let configuration = try Configuration.load(path: file == "-" ? common.config : file)
         let options = try MountOptions(parsing: options)
         let mountpoint = try Mountpoint.check(directory)
+        if !BackgroundStart.isChild { try check(configuration) }
         if !foreground, !BackgroundStart.isChild {
             return try startInBackground(configuration, mountpoint)
         }
@@ -41,6 +43,23 @@ struct MountCommand: ParsableCommand {
             log.info("mounted at \(mountpoint)")
         }
         ServiceManager.notify("STOPPING=1")
+    }
+
+    /// Says what is wrong with the backends, which keeps nothing from being mounted as long as one of them could work: what is
+    /// away may come back, and the others are needed now.
+    private func check(_ configuration: Configuration) throws {
+        let log = Logger(label: "holdfast") { _ in
+            LineLogHandler(descriptor: StandardStream.error.rawValue, level: .warning, showsTime: false)
+        }
+        let engine = try Composition.engine(configuration, log: log)
+        defer { engine.close() }
+        let reports = engine.checkBackends()
+        let errors = reports.compactMap { report in
+            report.problem.map { EngineError($0, subject: "backend \"\(report.backend.name)\"") }
+        }
+        let isHopeless = reports.allSatisfy { $0.problem.map { !$0.code.mayPassByItself } ?? false }
+        for error in isHopeless ? errors.dropFirst() : errors[...] { ErrorReport(error)?.print() }
+        if isHopeless, let first = errors.first { throw first }
     }
 
     /// The child gets absolute paths, for it leaves this folder.
