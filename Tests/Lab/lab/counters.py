@@ -1,0 +1,48 @@
+"""What the proxy has seen, for tests that count."""
+import collections
+
+
+class Counters:
+    def __init__(self):
+        self.log = collections.deque(maxlen=200)
+        self.connections_open = 0
+        self.requests_open = 0
+        self.reset()
+
+    def reset(self):
+        """Starts to count anew; what is open stays so."""
+        self.requests = collections.Counter()
+        self.answers = collections.Counter()
+        self.faults = collections.Counter()
+        self.request_body_bytes = self.answer_body_bytes = 0
+        self.connections_accepted = 0
+        self.connections_peak = self.connections_open
+        self.requests_peak = self.requests_open
+
+    def opened(self):
+        self.connections_accepted += 1
+        self.connections_open += 1
+        self.connections_peak = max(self.connections_peak, self.connections_open)
+
+    def closed(self):
+        self.connections_open -= 1
+
+    def begin(self, request, rule):
+        self.requests[request.kind] += 1
+        self.requests_open += 1
+        self.requests_peak = max(self.requests_peak, self.requests_open)
+        spoiled = " !%s(%d)" % (rule.action.name, rule.identifier) if rule else ""
+        self.log.append("%s %s [%s]%s" % (request.method, request.target, request.kind, spoiled))
+        if rule:
+            self.faults[str(rule.identifier)] += 1
+
+    def end(self, _):
+        self.requests_open -= 1
+
+    def answer(self, status):
+        self.answers[str(status)] += 1
+
+    def values(self):
+        names = ("requests", "answers", "faults", "request_body_bytes", "answer_body_bytes", "connections_accepted",
+                 "connections_open", "connections_peak", "requests_open", "requests_peak")  # fmt: skip
+        return {name: getattr(self, name) for name in names}
