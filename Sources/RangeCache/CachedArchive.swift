@@ -10,7 +10,8 @@ struct CachedArchive: Hashable, Sendable {
 
     init(identity: [UInt8], gridOrigin: UInt64) {
         precondition(
-            identity.count == Self.identityByteCount, "internal error: an archive's identity of \(identity.count) bytes")
+            identity.count == Self.identityByteCount, "internal error: an archive's identity of \(identity.count) bytes"
+        )
         words = identity.withUnsafeBytes { Self.words(at: $0, 0) }
         let block = UInt64(CacheGeometry.blockByteCount)
         shift = UInt32((block - gridOrigin % block) % block)

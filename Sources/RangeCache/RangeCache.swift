@@ -1,7 +1,7 @@
 package import Archive
 package import Logging
-internal import SystemIO
 internal import Synchronization
+internal import SystemIO
 internal import Workers
 
 /// The disk cache: ciphertext of archives, as it came from the backends, in two files of the state folder.

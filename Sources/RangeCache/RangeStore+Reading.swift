@@ -100,7 +100,9 @@ extension RangeStore {
             counters.diskErrors.add(1)
             // What cannot be read is not asked for again.
             table.withLock { table in
-                for piece in job.pieces where table[piece.slot].generation == piece.generation { table.drop(piece.slot) }
+                for piece in job.pieces where table[piece.slot].generation == piece.generation {
+                    table.drop(piece.slot)
+                }
             }
             suspend("its disk cannot be read: \(error)")
             job.end(.failed)

@@ -182,7 +182,11 @@ struct SlotTable {
         let old = slots[Int(slot)]
         let from = Int(old.list.rawValue)
         if old.previous == Self.none { ends[from].first = old.next } else { slots[Int(old.previous)].next = old.next }
-        if old.next == Self.none { ends[from].last = old.previous } else { slots[Int(old.next)].previous = old.previous }
+        if old.next == Self.none {
+            ends[from].last = old.previous
+        } else {
+            slots[Int(old.next)].previous = old.previous
+        }
         ends[from].count -= 1
         let to = Int(list.rawValue)
         let first = ends[to].first
