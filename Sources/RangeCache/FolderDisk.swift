@@ -22,8 +22,9 @@ final class FolderDisk: CacheDisk {
         data = try Self.open(folder + "/data")
         let header = Self.header(of: index)
         if header?.geometry.blocksPerSlot != geometry.blocksPerSlot {
-            try index.truncate(to: 0)
-            try data.truncate(to: 0)
+            // Not where they are empty: ext4 writes a file that was cut to nothing to the disk when it is closed.
+            if try index.facts().byteCount > 0 { try index.truncate(to: 0) }
+            if try data.facts().byteCount > 0 { try data.truncate(to: 0) }
         }
         // The whole size at once, as a hole: file systems reserve room ahead only beyond the end of a file.
         try data.truncate(to: geometry.dataByteCount)
