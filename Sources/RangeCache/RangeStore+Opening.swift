@@ -13,7 +13,7 @@ extension RangeStore {
             turnOn(disk)
         } catch {
             if error == .wouldBlock {
-                stayAside("another process uses it")
+                stayAside("another process uses it", level: .info)
             } else {
                 counters.diskErrors.add(1)
                 stayAside("it cannot be opened: \(error)")

@@ -102,7 +102,11 @@ extension RangeStore {
             } else if let old = try readEntry(ofSlot: claim.slot, disk), old.archive == archive,
                 old.segment == part.segment
             {
-                entry.blocks = old.blocks
+                // What was dropped since is not there, whatever the entry still says.
+                let present = table.withLock { $0[claim.slot].blocks }
+                for block in old.blocks.indices where present & (1 << UInt64(block)) != 0 {
+                    entry.blocks[block] = old.blocks[block]
+                }
             } else {
                 counters.badBlocks.add(1)
                 table.withLock { _ = $0.clearBlocks(.max, of: claim.slot) }

@@ -138,13 +138,13 @@ final class RangeStore: Sendable {
         if isNews { log.warning("the range cache is not used for now: \(reason)") }
     }
 
-    /// Puts the cache back to sleep after a vain attempt to come back.
-    func stayAside(_ reason: String) {
+    /// Leaves the cache asleep after a vain attempt to open it or to come back.
+    func stayAside(_ reason: String, level: Logger.Level = .warning) {
         let isNews = condition.withLock { condition in
             guard condition.phase != .closed else { return false }
             return Self.suspend(&condition, reason, settings.retryMilliseconds)
         }
-        if isNews { log.warning("the range cache is not used for now: \(reason)") }
+        if isNews { log.log(level: level, "the range cache is not used for now: \(reason)") }
     }
 
     private static func suspend(_ condition: inout Condition, _ reason: String, _ milliseconds: Int) -> Bool {

@@ -116,6 +116,81 @@ import Workers
         cache.close()
     }
 
+    @Test func `dropped bytes do not come back, neither from the queue nor by a restart`() throws {
+        let disk = FaultyDisk()
+        let model = ModelArchive(byteCount: 4 * block)
+        let range = UInt64(0)..<UInt64(block)
+        let cache = openCache(folder, wrap: disk.wrap)
+        let source = cache.source(identity: identity(1), over: model)
+        // The writer stands still: the bad bytes are queued while they are dropped.
+        disk.set { $0.hangs = true }
+        model.garble(20)
+        _ = try source.bytes(0..<2 * block)
+        #expect(!source.discard(range))
+        model.garble(nil)
+        disk.set { $0.hangs = false }
+        cache.settle()
+        #expect(try source.bytes(0..<2 * block) == Array(model.bytes[0..<2 * block]))
+        // Stored and served, dropped, then the process ends before anybody reads again.
+        cache.settle()
+        #expect(try source.bytes(0..<2 * block) == Array(model.bytes[0..<2 * block]))
+        let before = model.requestCount
+        #expect(source.discard(range))
+        cache.close()
+        disk.letGo()
+        let next = openCache(folder)
+        _ = try next.source(identity: identity(1), over: model).bytes(0..<2 * block)
+        #expect(model.requests.withLock { $0[before...] } == [range])
+        next.close()
+    }
+
+    @Test func `a damaged part of a block is not made good by joining it with another part`() throws {
+        let cache = openCache(folder)
+        let model = ModelArchive(byteCount: 4 * block)
+        let source = cache.source(identity: identity(1), over: model)
+        _ = try source.bytes(0..<1000)
+        cache.settle()
+        try folder.garble(folder.data, at: 500) { ~$0 }
+        _ = try source.bytes(1000..<2000)
+        cache.settle()
+        #expect(try source.bytes(0..<2000) == Array(model.bytes[0..<2000]))
+        #expect(cache.status.badBlockCount == 1)
+        cache.close()
+    }
+
+    @Test func `a tag holds for one block of one archive in one place`() throws {
+        let first = CachedArchive(identity: identity(1), gridOrigin: 0)
+        let bytes = (0..<100).map { UInt8($0) }
+        let size = SlotEntry.byteCount(blocksPerSlot: 4)
+        let page = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 8)
+        defer { page.deallocate() }
+        bytes.withUnsafeBytes { bytes in
+            var entry = SlotEntry(archive: first, segment: 3, stamp: 9, blocksPerSlot: 4)
+            entry.set(1, valid: 7..<107, bytes)
+            #expect(entry.isIntact(1, bytes))
+            entry.blocks[2] = entry.blocks[1]
+            #expect(!entry.isIntact(2, bytes))
+            for (archive, segment, valid) in [
+                (CachedArchive(identity: identity(2), gridOrigin: 0), UInt32(3), 7..<107),
+                (CachedArchive(identity: identity(1), gridOrigin: 1), 3, 7..<107),
+                (first, 4, 7..<107), (first, 3, 8..<108),
+            ] {
+                var other = SlotEntry(archive: archive, segment: segment, stamp: 9, blocksPerSlot: 4)
+                other.blocks[1] = SlotEntry.Block(valid: valid, tag: entry.blocks[1].tag)
+                #expect(!other.isIntact(1, bytes))
+            }
+            entry.serialize(into: page, slot: 5)
+            let read = SlotEntry(parsing: UnsafeRawBufferPointer(page), slot: 5)
+            #expect(read?.blocks == entry.blocks && read?.archive == first && read?.segment == 3 && read?.stamp == 9)
+            #expect(SlotEntry(parsing: UnsafeRawBufferPointer(page), slot: 6) == nil)
+            for index in 0..<size {
+                page[index] ^= 4
+                #expect(SlotEntry(parsing: UnsafeRawBufferPointer(page), slot: 5) == nil)
+                page[index] ^= 4
+            }
+        }
+    }
+
     @Test func `garbled and cut files give misses, never a wrong byte`() throws {
         var random = SeededGenerator()
         print("seed \(random.seed)")
