@@ -53,6 +53,7 @@ let package = Package(
         library("SignatureV4", ["CryptoPrimitives"]),
         library("SeekableZstd", ["CZstd"]),
         library("Archive", ["Workers", "CryptoPrimitives", "AgeFormat", "SeekableZstd"]),
+        library("RangeCache", ["SystemIO", "Workers", "CryptoPrimitives", "Archive", logging]),
         library("Storage", ["SystemIO"]),
         library(
             "S3Storage",
@@ -124,6 +125,7 @@ let package = Package(
                 logging,
             ]),
         tests("ArchiveTests", ["Archive", "AgeFormat", "SeekableZstd", "CryptoPrimitives", "Workers"]),
+        tests("RangeCacheTests", ["RangeCache", "Archive", "SystemIO", "Workers", logging]),
         // The whole program over a real mount.
         .testTarget(name: "Scenarios", dependencies: ["holdfast"], path: "Tests/Scenarios", swiftSettings: settings),
     ],

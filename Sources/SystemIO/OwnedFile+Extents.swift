@@ -93,7 +93,11 @@ extension OwnedFile {
         if range.lowerBound < end { try writeZeros(range.lowerBound..<end) }
     }
 
-    private func punchHole(_ range: Range<UInt64>) throws(Errno) {
+    /// Gives the room of a range back to the file system; the range reads as zeros and the size stays. `.notSupported` where
+    /// the file system cannot. The corresponding C function is `fallocate` with `FALLOC_FL_PUNCH_HOLE`.
+    package func punchHole(_ range: Range<UInt64>) throws(Errno) {
+        if range.isEmpty { return }
+        guard range.upperBound <= UInt64(off_t.max) else { throw .invalidArgument }
         guard let fallocate = GNUFunctions.fallocate else { throw .notImplemented }
         let number = descriptor
         // FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, linux/falloc.h.

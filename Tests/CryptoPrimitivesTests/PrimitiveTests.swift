@@ -137,6 +137,18 @@ struct PrimitiveTests {
         }
     }
 
+    @Test func `Poly1305 of RFC 8439, section 2.5.2`() {
+        let key = bytes("85d6be7857556d337f4452fe42d506a80103808afb0db2fd4abff6af4149f51b")
+        let tag = key.withUnsafeBytes { key in
+            Array("Cryptographic Forum Research Group".utf8).withUnsafeBytes { Poly1305.tag(of: $0, key: key) }
+        }
+        // a8061dc1305136c6 c22b8baf0c0127a9, each half read as a little-endian integer.
+        #expect(tag == Poly1305.Tag(low: 0xc636_5130_c11d_06a8, high: 0xa927_010c_af8b_2bc2))
+        // Of no bytes: the second half of the key.
+        let empty = key.withUnsafeBytes { Poly1305.tag(of: UnsafeRawBufferPointer(start: nil, count: 0), key: $0) }
+        #expect(empty == Poly1305.Tag(low: 0xfdb2_0dfb_8a80_0301, high: 0x1bf5_4941_aff6_bf4a))
+    }
+
     @Test func `ChaCha20-Poly1305 seals and opens, at every size around its blocks, and refuses every flipped bit`() {
         let key = SecretBytes.random(count: 32)
         let nonce = [UInt8](repeating: 7, count: 12)
