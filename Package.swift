@@ -67,20 +67,20 @@ let package = Package(
             [
                 "Workers", "CryptoPrimitives", "AgeFormat", "SeekableZstd", "DiskImage", "BackupNames", "Archive",
                 "Storage",
-                "Manifest", "OrgKeys", "Catalog", "SystemIO", logging,
+                "Manifest", "OrgKeys", "Catalog", "SystemIO", "RangeCache", logging,
             ]),
         library(
             "Filesystem",
             [
                 "BackupEngine", "Workers", "CryptoPrimitives", "SeekableZstd", "BackupNames", "Archive", "Storage",
-                "Manifest", "OrgKeys", "Catalog", logging,
+                "Manifest", "OrgKeys", "Catalog", "RangeCache", logging,
             ]),
         library("FuseBridge", ["CFuse", "Filesystem", "BackupEngine", "Workers"]),
         library(
             "Daemon",
             [
                 "FuseBridge", "Filesystem", "BackupEngine", "Configuration", "Catalog", "OrgKeys", "Storage",
-                "S3Storage",
+                "S3Storage", "RangeCache",
                 "Workers", "BackupNames", "SystemIO", "Archive", "AgeFormat", logging,
             ]),
         .executableTarget(

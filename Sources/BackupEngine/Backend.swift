@@ -12,12 +12,15 @@ package struct Backend: Sendable {
     package let country: String?
     /// Whether it counts as disaster recovery: another provider, another country.
     package let isDisasterRecovery: Bool
+    /// Whether ranges of its archives are worth a place in the disk cache: it is far away.
+    package let isRemote: Bool
     /// How many reads of the store may block at once: threads of its own, so that a dead backend holds up no other.
     package let fetchThreadCount: Int
 
     package init(
         name: ResourceName, store: any ObjectStore, prefix: [String] = [], region: String? = nil,
-        country: String? = nil, isDisasterRecovery: Bool = false, fetchThreadCount: Int = WorkerPool.processorCount + 2
+        country: String? = nil, isDisasterRecovery: Bool = false, isRemote: Bool = false,
+        fetchThreadCount: Int = WorkerPool.processorCount + 2
     ) {
         self.name = name
         self.store = store
@@ -25,6 +28,7 @@ package struct Backend: Sendable {
         self.region = region
         self.country = country
         self.isDisasterRecovery = isDisasterRecovery
+        self.isRemote = isRemote
         self.fetchThreadCount = fetchThreadCount
     }
 

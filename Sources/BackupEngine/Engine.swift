@@ -5,6 +5,7 @@ package import Catalog
 internal import Glibc
 package import Logging
 package import OrgKeys
+package import RangeCache
 internal import Storage
 package import Workers
 
@@ -60,6 +61,8 @@ package final class Engine: Sendable {
     package let orgs: [ResourceName: OrgSettings]
     package let archiveSettings: ArchiveSettings
     package let memory: MemoryPlan
+    /// Ranges of remote archives on the disk; nil keeps none.
+    package let rangeCache: RangeCache?
     package let clock: any WallClock
     package let log: Logger
     /// CPU work.
@@ -75,6 +78,7 @@ package final class Engine: Sendable {
     package init(
         catalog: Catalog, backends: [Backend], keys: KeyDirectory, orgs: [ResourceName: OrgSettings] = [:],
         archiveSettings: ArchiveSettings = ArchiveSettings(), memoryBudgetByteCount: Int = 256 << 20,
+        rangeCache: RangeCache? = nil,
         clock: any WallClock = SystemClock(), log: Logger
     ) {
         self.catalog = catalog
@@ -82,6 +86,7 @@ package final class Engine: Sendable {
         self.keys = keys
         self.orgs = orgs
         self.archiveSettings = archiveSettings
+        self.rangeCache = rangeCache
         self.clock = clock
         self.log = log
         memory = MemoryPlan(budgetByteCount: memoryBudgetByteCount)
@@ -97,6 +102,7 @@ package final class Engine: Sendable {
         for backend in backends.values { backend.store.close() }
         for pool in fetchers.values { pool.close() }
         workers.close()
+        rangeCache?.close()
     }
 
     package func backend(_ name: ResourceName) throws(EngineError) -> Backend {

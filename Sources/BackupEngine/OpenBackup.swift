@@ -5,6 +5,7 @@ package import Catalog
 internal import CryptoPrimitives
 package import Manifest
 internal import OrgKeys
+internal import RangeCache
 internal import SeekableZstd
 internal import Storage
 
@@ -21,13 +22,17 @@ package final class OpenBackup: Sendable {
     package let identifier: BackupIdentifier
     package let manifest: Manifest
     package let reader: ArchiveReader
+    /// The archive at the backend itself; what is verified is read from here.
     package let source: StoredObject
+    /// The same through the disk cache, where there is one: what `reader` reads.
+    let cachedSource: any ArchiveSource
 
-    init(manifest: Manifest, reader: ArchiveReader, source: StoredObject) {
+    init(manifest: Manifest, reader: ArchiveReader, source: StoredObject, cachedSource: any ArchiveSource) {
         identifier = manifest.identifier
         self.manifest = manifest
         self.reader = reader
         self.source = source
+        self.cachedSource = cachedSource
     }
 }
 
@@ -86,13 +91,18 @@ extension Engine {
             }
             let source = StoredObject(
                 store: backend.store, key: try backend.archiveKey(of: identifier), byteCount: record.archiveByteCount)
+            var cachedSource: any ArchiveSource = source
+            if backend.isRemote, let rangeCache {
+                cachedSource = rangeCache.source(
+                    identity: manifest.headerSHA256.bytes, gridOrigin: UInt64(record.archiveHeader.count), over: source)
+            }
             let access = ArchiveAccess(
                 header: record.archiveHeader, seekTable: table, archiveByteCount: record.archiveByteCount)
-            let reader = try ArchiveReader(source: source, access: access, identities: key.identities)
+            let reader = try ArchiveReader(source: cachedSource, access: access, identities: key.identities)
             guard reader.rawByteCount == manifest.rawByteCount else {
                 throw EngineError(.catalog, "\(identifier): the seek table and the manifest disagree about the size")
             }
-            return OpenBackup(manifest: manifest, reader: reader, source: source)
+            return OpenBackup(manifest: manifest, reader: reader, source: source, cachedSource: cachedSource)
         } catch {
             throw EngineError(error, subject: "\(identifier)")
         }

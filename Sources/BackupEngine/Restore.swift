@@ -1,6 +1,7 @@
 internal import Archive
 package import BackupNames
 package import CryptoPrimitives
+internal import RangeCache
 internal import SeekableZstd
 internal import Workers
 
@@ -28,7 +29,10 @@ extension Engine {
         let backup = try open(identifier)
         let target = try RestoreTarget.examine(path, rawByteCount: backup.reader.rawByteCount, force: force)
         if target.isNewFile { return try restoreInOnePass(backup, to: target, path, progress) }
-        let verified = try verify(backup) { done, total in try progress(.verify, done, total) }
+        // What fits into the disk cache is fetched once for both passes; each checks what it reads.
+        let isCacheable = UInt64(backup.source.byteCount) <= (rangeCache?.status.capacityByteCount ?? 0) / 2
+        let source: any ArchiveSource = isCacheable ? backup.cachedSource : backup.source
+        let verified = try verify(backup, from: source) { done, total in try progress(.verify, done, total) }
         guard let rawSHA256 = verified.rawSHA256 else { preconditionFailure("internal error: nothing was hashed") }
         do {
             let output = try target.open()

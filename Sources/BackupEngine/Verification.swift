@@ -43,16 +43,17 @@ extension Engine {
     }
 
     /// Verifies an opened backup through and through, in one pass.
-    /// `deliver` gets the raw image on the way; what it was given is proven only when this returns.
+    /// Reads the archive at the backend, whatever copy there is, unless another source is given. `deliver` gets the raw image on the way; what it was given is proven only when this returns.
     func verify(
-        _ backup: OpenBackup, deliver: ArchiveScan.Delivery? = nil, _ progress: ProgressReport
+        _ backup: OpenBackup, from source: (any ArchiveSource)? = nil, deliver: ArchiveScan.Delivery? = nil,
+        _ progress: ProgressReport
     ) throws(EngineError) -> VerificationResult {
         try checkStoredHeader(of: backup)
         let manifest = backup.manifest
         let hashes: ArchiveScan.Hashes
         do {
             hashes = try ArchiveScan.run(
-                backup.reader, source: backup.source, workers: workers, decoders: decoders,
+                backup.reader, source: source ?? backup.source, workers: workers, decoders: decoders,
                 fetchers: fetchers(of: backup.identifier.backend), deliver: deliver,
                 progress: { try progress($0, manifest.rawByteCount) })
         } catch {

@@ -26,7 +26,7 @@ package struct Configuration: Sendable, Equatable {
     package struct Cache: Sendable, Equatable {
         /// Ranges of archives kept on disk, in bytes; 0 keeps none.
         package var diskByteCount = 10 << 30
-        /// What stays free on that file system; nil: a twentieth of it, at most 8 GiB.
+        /// What stays free on that file system; nil: the larger of a twentieth of it and 1 GiB.
         package var minimumFreeByteCount: Int?
     }
 

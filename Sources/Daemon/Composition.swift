@@ -6,6 +6,7 @@ internal import Catalog
 package import Configuration
 package import Logging
 internal import OrgKeys
+internal import RangeCache
 internal import S3Storage
 internal import Storage
 internal import SystemIO
@@ -21,7 +22,11 @@ package enum Composition {
     /// Makes the state folder, opens the catalog, the backends and the keys. With `createsBackends` a missing folder of the
     /// embedded default's backend is made; a configured folder that is missing is an error of its backend, shown when it is
     /// used, for an unmounted disk must not silently become an empty backend.
-    package static func engine(_ configuration: Configuration, log: Logger) throws -> Engine {
+    ///
+    /// The disk cache is for those who read much: one process has it at a time.
+    package static func engine(
+        _ configuration: Configuration, usesRangeCache: Bool = false, log: Logger
+    ) throws -> Engine {
         try makeStateDirectory(configuration)
         let catalog = try Catalog(path: configuration.stateDirectory + "/catalog.sqlite")
         let plan = MemoryPlan(budgetByteCount: configuration.memoryBudgetByteCount)
@@ -31,6 +36,7 @@ package enum Composition {
             return Backend(
                 name: backend.name, store: store, prefix: backend.prefix, region: backend.region,
                 country: backend.country, isDisasterRecovery: backend.isDisasterRecovery,
+                isRemote: backend.path == nil,
                 fetchThreadCount: fetchThreadCount)
         }
         var orgs: [ResourceName: OrgSettings] = [:]
@@ -41,11 +47,20 @@ package enum Composition {
             catalog: catalog, backends: backends, keys: KeyDirectory(path: configuration.keysDirectory), orgs: orgs,
             archiveSettings: ArchiveSettings(
                 frameByteCount: configuration.archive.frameByteCount, level: Int32(configuration.archive.level)),
-            memoryBudgetByteCount: configuration.memoryBudgetByteCount, log: log)
+            memoryBudgetByteCount: configuration.memoryBudgetByteCount,
+            rangeCache: usesRangeCache ? rangeCache(configuration, log) : nil, log: log)
     }
 }
 
 extension Composition {
+    /// None where no backend is remote; but a cache that is switched off is removed.
+    private static func rangeCache(_ configuration: Configuration, _ log: Logger) -> RangeCache? {
+        guard configuration.backends.contains(where: { $0.path == nil }) else { return nil }
+        return RangeCache(
+            path: configuration.stateDirectory + "/cache", capacityByteCount: UInt64(configuration.cache.diskByteCount),
+            freeSpaceFloorByteCount: configuration.cache.minimumFreeByteCount.map { UInt64($0) }, log: log)
+    }
+
     private static func makeStore(
         _ backend: Configuration.Backend, _ configuration: Configuration, _ uploadMemory: BufferPool
     ) throws -> (any ObjectStore, fetchThreadCount: Int) {

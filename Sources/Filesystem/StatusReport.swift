@@ -3,6 +3,7 @@ internal import BackupEngine
 internal import BackupNames
 internal import Catalog
 internal import Foundation
+internal import RangeCache
 internal import Storage
 
 /// `status.json`: every disk with its last backup and RPO, what is being uploaded, and the last errors.
@@ -12,6 +13,7 @@ extension BackupFilesystem {
         let tool: String
         let time: String
         let backends: [Store]
+        let cache: Cache?
         let resources: [Resource]
         let uploads: [Upload]
         let errors: [Problem]
@@ -42,6 +44,19 @@ extension BackupFilesystem {
         let throttled: UInt64
         let outages: UInt64
         let last_problem: String?
+    }
+
+    /// The disk cache of ciphertext.
+    private struct Cache: Encodable {
+        let state: String
+        let capacity: UInt64
+        let hits: UInt64
+        let misses: UInt64
+        let served_bytes: UInt64
+        let inserted_bytes: UInt64
+        let evicted_bytes: UInt64
+        let bad_blocks: UInt64
+        let timeouts: UInt64
     }
 
     private struct Upload: Encodable {
@@ -105,8 +120,17 @@ extension BackupFilesystem {
                 repeated_requests: condition.repetitions, throttled: condition.throttled, outages: condition.outages,
                 last_problem: condition.lastProblem)
         }
+        let cache = engine.rangeCache.map { cache in
+            let status = cache.status
+            return Cache(
+                state: "\(status.state)", capacity: status.capacityByteCount,
+                hits: status.hitCount + status.partialHitCount, misses: status.missCount,
+                served_bytes: status.servedByteCount, inserted_bytes: status.insertedByteCount,
+                evicted_bytes: status.evictedByteCount, bad_blocks: status.badBlockCount, timeouts: status.timeoutCount)
+        }
         let report = Report(
             tool: Engine.toolVersion, time: BackupDate(secondsSince1970: now).description, backends: stores,
+            cache: cache,
             resources: resources,
             uploads: uploads, errors: problems)
         let encoder = JSONEncoder()

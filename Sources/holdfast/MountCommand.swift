@@ -36,7 +36,7 @@ struct MountCommand: ParsableCommand {
                 descriptor: StandardStream.error.rawValue, level: .info,
                 showsTime: ProcessInfo.processInfo.environment["JOURNAL_STREAM"] == nil)
         }
-        let engine = try Composition.engine(configuration, log: log)
+        let engine = try Composition.engine(configuration, usesRangeCache: true, log: log)
         try MountDaemon.run(engine, at: mountpoint, options: options, signals: signals) {
             BackgroundStart.reportReady()
             ServiceManager.notify("READY=1")

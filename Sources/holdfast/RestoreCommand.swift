@@ -22,7 +22,7 @@ struct RestoreCommand: ParsableCommand {
     }
 
     func run() throws {
-        try common.withEngine { engine, _ in
+        try common.withEngine(usesRangeCache: true) { engine, _ in
             let identifier = try engine.find(name)
             let line = ProgressLine()
             defer { line.end() }

@@ -13,12 +13,14 @@ struct CommonOptions: ParsableArguments {
     var config: String?
 
     /// Runs `body` with an engine as configured, whose log goes to standard error from warnings on.
-    func withEngine<Result>(_ body: (Engine, Configuration) throws -> Result) throws -> Result {
+    func withEngine<Result>(
+        usesRangeCache: Bool = false, _ body: (Engine, Configuration) throws -> Result
+    ) throws -> Result {
         let configuration = try Configuration.load(path: config)
         let log = Logger(label: "holdfast") { _ in
             LineLogHandler(descriptor: StandardStream.error.rawValue, level: .warning, showsTime: false)
         }
-        let engine = try Composition.engine(configuration, log: log)
+        let engine = try Composition.engine(configuration, usesRangeCache: usesRangeCache, log: log)
         defer { engine.close() }
         return try body(engine, configuration)
     }
