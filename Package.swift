@@ -93,6 +93,9 @@ let package = Package(
             ], swiftSettings: settings),
 
         library("StorageTesting", ["Storage"]),
+        // Real S3 servers, and the lab of faults and latency before them: what drives Tests/Servers and Tests/Lab.
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+        tests("LabTests", ["TestSupport"]),
         tests("SystemIOTests", ["SystemIO"]),
         tests("StorageTests", ["Storage", "StorageTesting", "SystemIO"]),
         tests("CryptoPrimitivesTests", ["CryptoPrimitives"]),

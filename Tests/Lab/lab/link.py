@@ -43,21 +43,23 @@ class Link:
 
     @property
     def window(self):
-        """How many bytes one connection may have under way: rate times delay and a little more."""
+        """How many bytes one connection may have under way: enough to fill the line alone, and a little more."""
         if self.rate is None:
             return 2 * MEBIBYTE if self.delay == 0 else 8 * MEBIBYTE
-        return int(self.rate * self.delay) + MEBIBYTE
+        return int(self.rate * (self.delay + BACKLOG)) + MEBIBYTE
 
     async def reserve(self, size):
         """Waits for a place on the line; returns when the last of `size` bytes arrives."""
+        asked = now()
         if self.rate is None:
-            return now() + self.delay
+            return asked + self.delay
         async with self.turn:
             while self.rate is not None and (wait := self.free_at - now() - BACKLOG) > 0:
                 await asyncio.sleep(wait)
             if self.rate is None:
                 return now() + self.delay
-            self.free_at = max(self.free_at, now()) + size / self.rate
+            # From when the bytes were there, not from now: a line does not idle because this process woke up late.
+            self.free_at = max(self.free_at, asked) + size / self.rate
             return self.free_at + self.delay
 
 
