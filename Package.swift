@@ -112,7 +112,7 @@ let package = Package(
         tests("SignatureV4Tests", ["SignatureV4", "CryptoPrimitives"], exclude: ["sign-with-botocore.py"]),
         tests(
             "S3StorageTests",
-            ["S3Storage", "Storage", "StorageTesting", "CryptoPrimitives", "HTTPTransport", "Workers"]),
+            ["S3Storage", "Storage", "StorageTesting", "CryptoPrimitives", "HTTPTransport", "Workers", "TestSupport"]),
         tests("HTTPTransportTests", ["HTTPTransport", "Workers"]),
         tests("BackupNamesTests", ["BackupNames"]),
         tests("DiskImageTests", ["DiskImage"]),

@@ -24,8 +24,8 @@ package struct S3Abilities: Sendable, Hashable, Codable {
     package var getIfMatch: Condition
     /// Listings are sorted by the bytes of the keys.
     package var listsInByteOrder: Bool
-    /// A key may be the start of another one, up to a slash.
-    package var keyMayBePrefix: Bool
+    /// The entity tag in the answer to a completion, where there is one, is the object's.
+    package var completionTagIsFinal: Bool
     /// `DeleteObjects`.
     package var deletesMany: Bool
 }

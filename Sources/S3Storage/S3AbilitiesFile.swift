@@ -59,7 +59,7 @@ enum S3AbilitiesFile {
             "entity tags of parts are MD5": word(abilities.entityTagOfPartsIsMD5),
             "get if match": abilities.getIfMatch.rawValue,
             "lists in byte order": word(abilities.listsInByteOrder),
-            "a key may be the start of another": word(abilities.keyMayBePrefix),
+            "tag of a completion is the object's": word(abilities.completionTagIsFinal),
             "deletes many": word(abilities.deletesMany),
         ]
     }

@@ -76,8 +76,12 @@ struct S3Completion {
             }
             return nil
         }
-        // Ceph leaves it empty.
-        let tag = XMLTree(response.body)?["ETag"].map(S3EntityTag.trimmed)
+        return abilities.completionTagIsFinal ? Self.tag(in: response.body) : nil
+    }
+
+    /// The entity tag in an answer. Ceph leaves it empty.
+    static func tag(in body: [UInt8]) -> String? {
+        let tag = XMLTree(body)?["ETag"].map(S3EntityTag.trimmed)
         return tag?.isEmpty == false ? tag : nil
     }
 

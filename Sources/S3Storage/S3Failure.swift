@@ -113,6 +113,9 @@ struct S3Failure: Error {
         case (_, 416): self.init(.rangeNotSatisfiable, word: word, detail)
         case (_, 401), (_, 403):
             self.init(.denied, word: word, detail, hint: "may this access key use \(bucket)?")
+        // Also as the body of a 200.
+        case ("InternalError", _), ("ServiceUnavailable", _), ("OperationAborted", _):
+            self.init(.unavailable, .later, word: word, "the server failed: \(detail)")
         case (_, 404): self.init(.absent, word: word, detail)
         case (_, 501): self.init(.denied, word: word ?? "NotImplemented", "the server cannot do this: \(detail)")
         case (_, 500...): self.init(.unavailable, .later, word: word, "the server failed: \(detail)")

@@ -28,20 +28,16 @@ struct S3Prober {
         let (putIfAbsent, tag) = try probePut(single)
         let parts = try key("parts")
         objects.append(parts)
-        let (completeIfAbsent, isMD5OfParts) = try probeComplete(parts)
+        let (completeIfAbsent, isMD5OfParts, isFinal) = try probeComplete(parts)
         let checksPayloadHash = try probePayloadHash(&objects)
         let getIfMatch = try condition(
             ask(.get, single, headers: [("If-Match", "\"\(String(repeating: "0", count: 32))\"")]))
         let listsInByteOrder = try probeOrder(&objects)
-        let prefixKey = try key("order")
-        objects.append(prefixKey)
-        // A server that keeps keys in folders says 4xx or 5xx.
-        let keyMayBePrefix = try put(prefixKey).isSuccess
         let deletesMany = try probeDeleteMany(&objects)
         return S3Abilities(
             putIfAbsent: putIfAbsent, completeIfAbsent: completeIfAbsent, checksPayloadHash: checksPayloadHash,
             entityTagIsMD5: tag == S3EntityTag.ofObject(body), entityTagOfPartsIsMD5: isMD5OfParts,
-            getIfMatch: getIfMatch, listsInByteOrder: listsInByteOrder, keyMayBePrefix: keyMayBePrefix,
+            getIfMatch: getIfMatch, listsInByteOrder: listsInByteOrder, completionTagIsFinal: isFinal,
             deletesMany: deletesMany)
     }
 
@@ -70,14 +66,14 @@ struct S3Prober {
         return (meaning, response.flatMap { S3EntityTag.of($0) })
     }
 
-    private func probeComplete(_ key: ObjectKey) throws(S3Failure) -> (S3Abilities.Condition, isMD5: Bool) {
+    private func probeComplete(_ key: ObjectKey) throws(S3Failure) -> (S3Abilities.Condition, isMD5: Bool, isFinal: Bool) {
         let first = try uploadInParts(key, headers: [])
         guard first.isSuccess else { throw first.failure }
         let tag = try ask(.head, key).response.flatMap { S3EntityTag.of($0) }
-        let again = try uploadInParts(key, headers: [("If-None-Match", "*")])
-        // The condition failed, as it should.
-        let meaning = condition(again)
-        return (meaning, tag == S3EntityTag.ofParts([S3EntityTag.ofObject(body)]))
+        let said = first.response.flatMap { S3Completion.tag(in: $0.body) }
+        // The condition fails, as it should.
+        let meaning = try condition(uploadInParts(key, headers: [("If-None-Match", "*")]))
+        return (meaning, tag == S3EntityTag.ofParts([S3EntityTag.ofObject(body)]), said == nil || said == tag)
     }
 
     private func uploadInParts(_ key: ObjectKey, headers: [(name: String, value: String)]) throws(S3Failure) -> Reply {

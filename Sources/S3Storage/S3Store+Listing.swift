@@ -11,6 +11,11 @@ extension S3Store {
 
     package func list(prefix: String, after: String?, limit: Int) throws(StorageError) -> ObjectPage {
         precondition(limit > 0, "internal error: a page of a listing needs a positive limit")
+        // No key begins like this; some servers refuse the question.
+        let folders = prefix.utf8.split(separator: 0x2f, omittingEmptySubsequences: false).dropLast()
+        guard folders.allSatisfy({ ObjectKey.isValidComponent(String(Substring($0))) }) else {
+            return ObjectPage(objects: [], next: nil)
+        }
         var isSorted = false
         do {
             isSorted = try abilities().listsInByteOrder
