@@ -149,7 +149,9 @@ final class FrameLoader: Sendable {
             return
         }
         do {
-            try link.measuring(byteCount: count) { try request.disk.backup.reader.fetch(request.run, into: memory.bytes) }
+            try link.measuring(byteCount: count) {
+                try request.disk.backup.reader.fetch(request.run, into: memory.bytes)
+            }
         } catch {
             fail(request, error)
             return

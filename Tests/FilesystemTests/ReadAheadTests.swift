@@ -129,7 +129,7 @@ struct LinkEstimateTests {
             let depth = max(1 << 20, depths.last ?? 0)
             now = run(
                 &estimate, from: now, roundTrip: 0.05, bytesPerSecond: 1e9, byteCount: 1 << 20,
-                inFlight: depth >> 20, count: 16 * depth >> 20)
+                inFlight: (depth + (1 << 19)) >> 20, count: 16 * depth >> 20)
             depths.append(estimate.depth(atLeast: 1 << 20, atMost: 16 << 20))
         }
         #expect(depths == depths.sorted() && depths.last == 16 << 20, "\(depths)")

@@ -19,21 +19,30 @@ final class TreeBench {
 
     let filesystem: BackupFilesystem
     let store = InMemoryStore()
-    private let engine: Engine
+    let engine: Engine
     private let folder: String
 
-    init() throws {
+    /// `wrapping` puts something before the store of the backend "memory"; a second backend is "other", as it is.
+    init(
+        frameByteCount: Int = TreeBench.frameByteCount, fetchThreadCount: Int = 4, budgetByteCount: Int = 128 << 20,
+        wrapping: (InMemoryStore) -> any ObjectStore = { $0 }
+    ) throws {
         folder = NSTemporaryDirectory() + "holdfast-tree-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let keys = KeyDirectory(path: folder + "/keys")
         _ = try keys.create(ResourceName("acme"), createdAt: "2026-11-22T00:00:00Z")
         engine = Engine(
             catalog: try Catalog(path: folder + "/catalog.sqlite"),
-            backends: [Backend(name: try ResourceName("memory"), store: store)], keys: keys,
-            archiveSettings: ArchiveSettings(frameByteCount: Self.frameByteCount), memoryBudgetByteCount: 128 << 20,
+            backends: [
+                Backend(
+                    name: try ResourceName("memory"), store: wrapping(store), fetchThreadCount: fetchThreadCount),
+                Backend(name: try ResourceName("other"), store: InMemoryStore(), fetchThreadCount: 2),
+            ], keys: keys,
+            archiveSettings: ArchiveSettings(frameByteCount: frameByteCount), memoryBudgetByteCount: budgetByteCount,
             clock: SystemClock(), log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         filesystem = BackupFilesystem(engine: engine)
         try makeFolders("staging/memory/acme/web")
+        try makeFolders("staging/other/acme/web")
     }
 
     deinit {
@@ -59,9 +68,9 @@ final class TreeBench {
     }
 
     /// `open(O_CREAT | O_WRONLY)` of the staged disk.
-    func create(_ name: String = "disk.raw", truncates: Bool = false) throws -> UInt64 {
+    func create(_ name: String = "disk.raw", on backend: String = "memory", truncates: Bool = false) throws -> UInt64 {
         try filesystem.create(
-            name, in: number("staging/memory/acme/web"), exclusive: false,
+            name, in: number("staging/\(backend)/acme/web"), exclusive: false,
             OpenIntent(forWriting: true, truncates: truncates)
         ).1
     }
@@ -105,6 +114,22 @@ final class TreeBench {
             let web = "memory/acme/web"
             return web + "/" + (try filesystem.readLink(number(web + "/latest")))
         }
+    }
+
+    /// Backs an image up, and opens it for reading.
+    func openBackup(of image: [UInt8], on backend: String = "memory") throws -> UInt64 {
+        let handle = try create(on: backend)
+        var offset = 0
+        while offset < image.count {
+            let end = min(image.count, offset + (1 << 20))
+            try write(handle, image[offset..<end], at: offset)
+            offset = end
+        }
+        try close(handle)
+        let web = "\(backend)/acme/web"
+        let newest = try filesystem.readLink(number(web + "/latest"))
+        return try filesystem.open(
+            number("\(web)/\(newest)/disk.raw"), OpenIntent(forWriting: false, truncates: false))
     }
 
     /// Objects at the backend.
