@@ -135,8 +135,9 @@ final class FrameLoader: Sendable {
     /// On a fetch thread.
     private func fetch(_ request: FetchRequest, over link: BackendLink) {
         let flights = request.flights
-        // Whoever waited has been interrupted.
-        if isClosed.withLock({ $0 }) || request.isDemand && !flights.contains(where: cache.isAwaited) {
+        // Whoever waited has been interrupted; whoever read on has closed the file.
+        let isPointless = request.isDemand || request.disk.isUnviewed
+        if isClosed.withLock({ $0 }) || isPointless && !flights.contains(where: cache.isAwaited) {
             shed(flights)
             return
         }
@@ -159,6 +160,7 @@ final class FrameLoader: Sendable {
         let ciphertext = Ciphertext(request.run, memory)
         for flight in flights { carryOut(flight.fetched(ciphertext), flight, request.disk) }
         if request.hasParked { link.noteParked(request) }
+        if request.disk.isUnviewed { dropParked(of: request.disk) }
     }
 
     private func takeMemory(_ byteCount: Int, isUrgent: Bool, of link: BackendLink) -> FetchMemory.Block? {

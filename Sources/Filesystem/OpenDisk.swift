@@ -33,6 +33,9 @@ package final class OpenDisk: Sendable {
 
     // MARK: Views
 
+    /// Nobody has a file of it open.
+    var isUnviewed: Bool { viewCount.load(ordering: .acquiring) == 0 }
+
     func addView() { viewCount.add(1, ordering: .relaxed) }
 
     /// The last view takes what was fetched ahead and not decoded with it.

@@ -109,6 +109,11 @@ package final class FuseSession: Sendable {
 
     private func serve() {
         var buffer = fuse_buf()
+        // A thread inherits what its creator blocks, and those of Swift's pool block all signals.
+        var wakeSignal = sigset_t()
+        sigemptyset(&wakeSignal)
+        sigaddset(&wakeSignal, SIGUSR2)
+        pthread_sigmask(SIG_UNBLOCK, &wakeSignal, nil)
         state.withLockQuietly { $0.threads.append(pthread_self()) }
         defer {
             free(buffer.mem)
