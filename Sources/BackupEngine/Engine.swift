@@ -35,7 +35,7 @@ package struct MemoryPlan: Sendable, Hashable {
     package let pipelineByteCount: Int
     /// Decoded frames, those being read among them.
     package let frameCacheByteCount: Int
-    /// Ciphertext between fetch and decode: twice what a link of 1 Gbit/s and 50 ms holds, for two backends at once.
+    /// Ciphertext between fetch and decode: half of it is what one reader has ahead, twice what a link of 1 Gbit/s and 50 ms holds.
     package let fetchByteCount: Int
     /// Ciphertext that each backend has for itself on top, for frames somebody waits for; taken only while another backend
     /// hangs.

@@ -45,7 +45,7 @@ final class BackendLink: Sendable {
 
     /// Archive bytes that a sequential reader should have on their way, or fetched before it.
     func depth(atLeast floor: Int) -> Int {
-        state.withLock { $0.estimate.depth(atLeast: floor, atMost: memory.aheadLimit) }
+        state.withLock { $0.estimate.depth(atLeast: floor, atMost: memory.depthLimit) }
     }
 
     // MARK: What is fetched and waits

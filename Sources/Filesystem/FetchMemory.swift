@@ -5,10 +5,10 @@ internal import Workers
 ///
 /// | asked for | gets |
 /// |---|---|
-/// | ahead of a reader | of the common memory, at most half of it for one backend; never waits |
+/// | ahead of a reader | of the common memory, at most two thirds of it for one backend; never waits |
 /// | for a reader that waits | the same, and where that is short, the backend's own; waits for a while |
 ///
-/// So a backend that hangs, with its fetch threads holding memory, leaves half to the others; if two hang, the others still
+/// So a backend that hangs, with its fetch threads holding memory, leaves a third to the others; if two hang, the others still
 /// have their own for the frames somebody waits for.
 final class FetchMemory: Sendable {
     /// Memory of a fetch; goes back when the last reference is gone.
@@ -37,11 +37,14 @@ final class FetchMemory: Sendable {
         own = BufferPool(capacityByteCount: ownByteCount)
     }
 
-    /// What may be on its way or wait for its decoder ahead of readers.
-    var aheadLimit: Int { shared.capacityByteCount / 2 }
+    /// What one backend may have of the common memory.
+    private var shareLimit: Int { shared.capacityByteCount / 3 * 2 }
+    /// What should be ahead of a reader at most: three quarters of that, for blocks are larger than what they hold, and what
+    /// has come waits for its decoder while its successor is already asked for.
+    var depthLimit: Int { shareLimit / 4 * 3 }
 
     func takeAhead(_ byteCount: Int) -> Block? {
-        guard used.withLock({ $0 + byteCount <= aheadLimit }), let buffer = shared.take(byteCount: byteCount) else {
+        guard used.withLock({ $0 + byteCount <= shareLimit }), let buffer = shared.take(byteCount: byteCount) else {
             return nil
         }
         return counted(buffer, byteCount)

@@ -70,6 +70,32 @@ struct ReadLinkTests {
         bench.filesystem.release(handle)
     }
 
+    @Test(.enabled(if: ProcessInfo.processInfo.environment["HOLDFAST_LINK_BENCH"] != nil, "a measurement"))
+    func `50 ms and 1 Gbit per second are kept busy within the default memory budget`() throws {
+        var linked: LinkedStore?
+        let bench = try TreeBench(frameByteCount: 1 << 20, fetchThreadCount: 24, budgetByteCount: 256 << 20) { store in
+            let made = LinkedStore(store, roundTrip: .milliseconds(50), bytesPerSecond: 125e6)
+            linked = made
+            return made
+        }
+        let store = try #require(linked)
+        let image = Self.image(mebibytes: 512)
+        let handle = try bench.openBackup(of: image)
+        store.forgetRequests()
+        // The first quarter is the start: the window grows, and the link is measured.
+        for offset in stride(from: 0, to: image.count, by: 1 << 20) {
+            if offset == image.count / 4 {
+                print("utilisation of the start \(store.utilisation)")
+                store.forgetRequests()
+            }
+            _ = try bench.filesystem.readWaiting(handle, at: UInt64(offset), count: 1 << 20)
+        }
+        let bytes = store.requests.reduce(0) { $0 + $1.range.count }
+        print("utilisation \(store.utilisation), \(store.requests.count) requests of \(bytes >> 20) MiB")
+        #expect(store.utilisation >= 0.9)
+        bench.filesystem.release(handle)
+    }
+
     @Test func `random reads make one request each, of exactly the chunks of their frame`() throws {
         let (bench, store) = try makeBench()
         let image = Self.image(mebibytes: 16)
