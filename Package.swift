@@ -123,8 +123,8 @@ let package = Package(
         tests(
             "FilesystemTests",
             [
-                "Filesystem", "Archive", "BackupEngine", "BackupNames", "Catalog", "OrgKeys", "Storage",
-                "StorageTesting", "Workers",
+                "Filesystem", "FuseBridge", "Archive", "BackupEngine", "BackupNames", "Catalog", "OrgKeys",
+                "SeekableZstd", "Storage", "StorageTesting", "Workers",
                 logging,
             ]),
         tests("ArchiveTests", ["Archive", "AgeFormat", "SeekableZstd", "CryptoPrimitives", "Workers"]),

@@ -36,16 +36,20 @@ package struct MemoryPlan: Sendable, Hashable {
     package let pipelineByteCount: Int
     /// Decoded frames, those being read among them.
     package let frameCacheByteCount: Int
-    /// Ciphertext between fetch and decode.
+    /// Ciphertext between fetch and decode: half of it is what one reader has ahead, twice what a link of 1 Gbit/s and 50 ms holds.
     package let fetchByteCount: Int
     /// Parts of uploads until they are stored.
     package let uploadByteCount: Int
+    /// Ciphertext that each backend has for itself on top, for frames somebody waits for; taken only while another backend
+    /// hangs.
+    package let fetchReserveByteCount: Int
 
     package init(budgetByteCount: Int) {
         pipelineByteCount = budgetByteCount / 8 * 2
         frameCacheByteCount = budgetByteCount / 8 * 2
-        fetchByteCount = budgetByteCount / 16
         uploadByteCount = budgetByteCount / 4
+        fetchByteCount = budgetByteCount / 32 * 3
+        fetchReserveByteCount = max(2 << 20, budgetByteCount / 64)
     }
 }
 

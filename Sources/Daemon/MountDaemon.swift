@@ -7,8 +7,9 @@ internal import Workers
 
 /// The life of a mount: mounted → serving → ending (umount, SIGTERM, SIGINT, SIGHUP) → ended.
 ///
-/// On the way out the order is: no new requests; staged writers get an error and their uploads are aborted; requests under
-/// way are answered; the file system is unmounted; the threads end.
+/// On the way out the order is: no new requests; reads that wait and staged writers get an error, uploads are aborted;
+/// requests under way are answered; the file system is unmounted; the threads end, or are left to the end of the process
+/// when a store holds them.
 package enum MountDaemon {
     /// Mounts, calls `ready` once reads are answered, and returns when the mount has ended.
     package static func run(
@@ -32,7 +33,14 @@ package enum MountDaemon {
         filesystem.close()
         session.finish()
         log.info("unmounted \(mountpoint)")
-        engine.close()
+        let isClosed = Monitor(false)
+        NativeThread(name: "closing") {
+            engine.close()
+            isClosed.withLock { $0 = true }
+        }.detach()
+        // What a store that hangs might still bring is of no use to anybody.
+        let inTime: Void? = isClosed.wait(milliseconds: closingMilliseconds) { $0 ? () : nil }
+        if inTime == nil { log.warning("a backend does not answer: its reads are given up") }
     }
 
     /// What an earlier run left is removed before the mount serves; for a backend that is slow or away this goes on beside it.
@@ -50,4 +58,5 @@ package enum MountDaemon {
     }
 
     private static let cleanUpMilliseconds = 2000
+    private static let closingMilliseconds = 2000
 }

@@ -243,23 +243,22 @@ extension BackupFilesystem {
 
     /// After the commit, the committed image; before the first write, the zeros of the declared size; in between the bytes
     /// have gone into the stream and cannot be had back (EBUSY).
-    func readStaged(_ file: StagedFile, at offset: UInt64, count: Int) throws -> [ReadSlice] {
+    func readStaged(_ file: StagedFile, at offset: UInt64, count: Int) throws -> ReadStart {
         let now = file.snapshot
         switch now.state {
         case .committed(let identifier):
             let disk = try disk(identifier)
-            let view = makeView(disk, 0..<disk.rawByteCount)
-            return try noting { try view.read(at: offset, count: count) }
+            return makeView(disk, 0..<disk.rawByteCount).read(at: offset, count: count)
         case .empty:
             let size = now.declaredByteCount ?? 0
-            guard offset < size else { return [] }
+            guard offset < size else { return .ready([]) }
             var slices: [ReadSlice] = []
             var rest = Int(min(UInt64(count), size - offset))
             while rest > 0 {
                 slices.append(ReadSlice(zeros: min(rest, Zeros.byteCount)))
                 rest -= min(rest, Zeros.byteCount)
             }
-            return slices
+            return .ready(slices)
         case .streaming, .committing, .held:
             throw FileSystemError(.busy, "\(now.name.fileName) can be read once it is committed")
         case .failed(let reason):

@@ -11,7 +11,7 @@ internal import Workers
 
 /// The tree as a file system: what each file operation does, without FUSE. Nodes and handles are numbers, errors are
 /// `FileSystemError` (or an error of the engine, which `FileSystemError.init(_:)` takes over). Any thread may call anything;
-/// reads of data, writes and closes in staging may block.
+/// writes and closes in staging may block, and nothing else: a read that has to wait is promised.
 package final class BackupFilesystem: Sendable {
     let engine: Engine
     let tree: BackupTree
@@ -27,13 +27,19 @@ package final class BackupFilesystem: Sendable {
         self.engine = engine
         tree = BackupTree(engine: engine)
         staging = StagingArea(engine: engine)
-        readPath = ReadPath(engine: engine)
+        let (errors, clock) = (errors, engine.clock)
+        let pending = PendingReads { errors.note("\($0)", at: clock.secondsSince1970) }
+        readPath = ReadPath(engine: engine, pending: pending)
         disks = OpenDisks(engine: engine, readPath: readPath)
         started = engine.clock.secondsSince1970
     }
 
-    /// Ends staging: writers get an error, nothing half-done stays. Reads still work.
-    package func close() { staging.close() }
+    /// Ends what waits: reads that are not answered and writers get an error, nothing half-done stays. What is cached can
+    /// still be read. Waits for no store.
+    package func close() {
+        readPath.close()
+        staging.close()
+    }
 
     // MARK: Names
 
@@ -195,8 +201,7 @@ package final class BackupFilesystem: Sendable {
             return .disk(
                 makeView(try disk(identifier), partition.rawOffset..<partition.rawOffset + partition.byteCount))
         case .archive(let identifier):
-            let disk = try disk(identifier)
-            return .archive(disk.backup.source, identifier)
+            return .archive(try disk(identifier))
         case .manifest(let identifier): return .bytes(try tree.manifests.manifest(identifier).json)
         case .sums(let vm, let date): return .bytes(try tree.sums(vm, date))
         case .status: return .bytes(try statusJSON())
@@ -211,41 +216,20 @@ package final class BackupFilesystem: Sendable {
 
     func disk(_ identifier: BackupIdentifier) throws -> OpenDisk { try disks.disk(identifier) }
 
-    func makeView(_ disk: OpenDisk, _ range: Range<UInt64>) -> DiskView {
-        DiskView(
-            disk: disk, range: range,
-            windowLimit: readPath.windowLimit(frameByteCount: Int(disk.table.maximumDataFrameRawByteCount)))
-    }
+    func makeView(_ disk: OpenDisk, _ range: Range<UInt64>) -> DiskView { DiskView(disk: disk, range: range) }
 
-    /// Reads up to `count` bytes; fewer only at the end of the file.
-    package func read(_ handle: UInt64, at offset: UInt64, count: Int) throws -> [ReadSlice] {
+    /// Starts to read up to `count` bytes; fewer only at the end of the file. Does not block: what is not at hand is promised.
+    package func read(_ handle: UInt64, at offset: UInt64, count: Int) throws -> ReadStart {
         switch try handles.content(handle) {
-        case .disk(let view):
-            return try noting { try view.read(at: offset, count: count) }
-        case .archive(let source, let identifier):
-            guard offset < source.byteCount else { return [] }
-            let count = Int(min(UInt64(count), source.byteCount - offset))
-            guard
-                let buffer = engine.fetchBuffers.waitForReturn(
-                    byteCount: count, milliseconds: ReadPath.patienceMilliseconds)
-            else { throw FileSystemError(.noMemory, "the memory budget has no room to read") }
-            do {
-                try source.read(at: offset, into: UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[0..<count]))
-            } catch {
-                engine.log.error("\(identifier): the archive cannot be read at \(offset): \(error)")
-                throw noted(FileSystemError(reading: error, identifier))
-            }
-            return [ReadSlice(buffer, 0..<count)]
+        case .disk(let view): return view.read(at: offset, count: count)
+        case .archive(let disk):
+            let size = disk.backup.source.byteCount
+            guard offset < size else { return .ready([]) }
+            return disk.readArchive(offset..<min(size, offset + UInt64(count)))
         case .bytes(let bytes):
-            guard offset < UInt64(bytes.count) else { return [] }
+            guard offset < UInt64(bytes.count) else { return .ready([]) }
             let start = Int(offset)
-            let part = bytes[start..<min(bytes.count, start + count)]
-            guard
-                let buffer = engine.fetchBuffers.waitForReturn(
-                    byteCount: part.count, milliseconds: ReadPath.patienceMilliseconds)
-            else { throw FileSystemError(.noMemory, "the memory budget has no room to read") }
-            part.withUnsafeBytes { buffer.bytes.copyMemory(from: $0) }
-            return [ReadSlice(buffer, 0..<part.count)]
+            return .ready([ReadSlice(copying: bytes[start..<min(bytes.count, start + count)])])
         case .staged(let file, _):
             return try readStaged(file, at: offset, count: count)
         }
@@ -256,7 +240,7 @@ package final class BackupFilesystem: Sendable {
         let end: UInt64
         switch try handles.content(handle) {
         case .disk(let view): return try view.seek(target, from: offset)
-        case .archive(let source, _): end = source.byteCount
+        case .archive(let disk): end = disk.backup.source.byteCount
         case .bytes(let bytes): end = UInt64(bytes.count)
         case .staged(let file, _):
             if case .committed(let identifier) = file.snapshot.state {

@@ -54,6 +54,8 @@ package struct FileSystemError: Error, CustomStringConvertible {
         case badHandle
         /// EFBIG
         case tooLarge
+        /// EINTR: the reader was interrupted while its read waited
+        case interrupted
     }
 
     package let code: Code

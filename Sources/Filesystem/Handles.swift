@@ -9,17 +9,21 @@ final class DiskView: Sendable {
     private let range: Range<UInt64>
     private let planner: Mutex<ReadAheadPlanner>
 
-    init(disk: OpenDisk, range: Range<UInt64>, windowLimit: Int) {
+    init(disk: OpenDisk, range: Range<UInt64>) {
         self.disk = disk
         self.range = range
-        planner = Mutex(ReadAheadPlanner(windowLimit: windowLimit))
+        planner = Mutex(ReadAheadPlanner(windowLimit: ReadPath.windowLimit))
+        disk.addView()
     }
 
-    func read(at offset: UInt64, count: Int) throws -> [ReadSlice] {
+    deinit { disk.removeView() }
+
+    /// Starts a read; it is shorter only at the end. Does not block.
+    func read(at offset: UInt64, count: Int) -> ReadStart {
         let size = UInt64(range.count)
-        guard offset < size else { return [] }
+        guard offset < size else { return .ready([]) }
         let start = range.lowerBound + offset
-        return try disk.read(start..<start + min(UInt64(count), size - offset), planner: planner)
+        return disk.read(start..<start + min(UInt64(count), size - offset), planner: planner)
     }
 
     func seek(_ target: SeekTarget, from offset: UInt64) throws -> UInt64 {
@@ -42,7 +46,7 @@ final class DiskView: Sendable {
 final class HandleTable: Sendable {
     enum Content: Sendable {
         case disk(DiskView)
-        case archive(StoredObject, BackupIdentifier)
+        case archive(OpenDisk)
         /// A small generated file, as it was when opened.
         case bytes([UInt8])
         case staged(StagedFile, canWrite: Bool)

@@ -3,187 +3,174 @@ internal import BackupEngine
 internal import BackupNames
 internal import Logging
 internal import SeekableZstd
+internal import Synchronization
 internal import Workers
 
-/// Gets frames into the cache: one at a time for whoever waits, in runs for read-ahead.
+/// Answers reads: at once from the cache, else by a `PendingRead`; and reads ahead of those who read in order.
 ///
-/// A demanded frame is fetched on the thread that needs it and decoded by a worker at the highest priority. Read-ahead is
-/// queued before the demand waits, fetched by the fetch threads, decoded by the workers behind what is urgent, and
-/// given up where memory is short. It is decoded at the priority of backups, for somebody may already wait for it.
+/// What a demand needs is queued first, at the highest priority, then what should be ahead of it; nobody waits on the thread
+/// that asked. Ahead there are two distances: so many archive bytes are *fetched* that the link is never idle (twice round
+/// trip × bandwidth, `LinkEstimate`), and so many raw bytes are *decoded* that the reader never waits for a decoder. What
+/// lies between them waits as ciphertext, which takes a half to a quarter of the memory.
 final class ReadPath: Sendable {
-    /// Frames decoded by one job of read-ahead: so few that two workers share even a short window.
-    static let framesPerRun = 4
-    static let archiveBytesPerRun: UInt64 = 4 << 20
-    /// A load without any progress for this long is an error. Local reads take milliseconds.
-    static let patienceMilliseconds = 60_000
+    /// Decoded ahead of one stream: eight frames keep the workers of a small machine busy.
+    static let decodedAheadByteCount = 8 << 20
+    /// Data frames that one stream may have ahead, however small they are.
+    static let windowLimit = 1024
+    /// Requests in which a full depth is fetched: several, so that the first is over while the others are under way.
+    private static let requestsPerDepth = 8
 
     let engine: Engine
     let cache: FrameCache
-    let windowByteCount: Int
+    let loader: FrameLoader
+    let pending: PendingReads
+    /// What waiting reads hold of the cache.
+    private let heldByteCount = Atomic(0)
 
-    init(engine: Engine) {
+    init(engine: Engine, pending: PendingReads = PendingReads()) {
         self.engine = engine
+        self.pending = pending
         cache = FrameCache(capacityByteCount: engine.memory.frameCacheByteCount)
-        // A quarter of the cache at most for one stream, so that several streams do not push out each other's frames.
-        windowByteCount = min(16 << 20, engine.memory.frameCacheByteCount / 4)
+        loader = FrameLoader(engine: engine, cache: cache)
     }
 
-    /// How many frames of this size one stream may have ahead.
-    func windowLimit(frameByteCount: Int) -> Int {
-        max(1, windowByteCount / max(1, frameByteCount))
+    /// Ends all reads that wait, and lets nothing be fetched any more. What is cached can still be read.
+    func close() {
+        loader.close()
+        pending.close()
     }
 
-    // MARK: Demand
+    // MARK: Disks
 
-    /// A data frame: from the cache, from a load under way, or loaded now. Blocks.
-    func frame(_ index: Int, of disk: OpenDisk) throws -> Buffer {
-        let key = FrameCache.Key(disk: disk.serial, frame: index)
-        while true {
-            switch cache.claim(key) {
-            case .ready(let buffer):
-                return buffer
-            case .loading(let flight):
-                do {
-                    guard let buffer = try cache.wait(for: flight, milliseconds: Self.patienceMilliseconds) else {
-                        throw FileSystemError(.timedOut, "\(disk.backup.identifier): frame \(index) does not come")
-                    }
-                    return buffer
-                } catch FrameCache.LoadFailure.shed {
-                    continue
-                } catch FrameCache.LoadFailure.failed(let error) {
-                    throw error
+    /// Starts a read of raw bytes; the range must lie inside the image and not be empty.
+    func read(
+        _ range: Range<UInt64>, of disk: OpenDisk, planner: borrowing Mutex<ReadAheadPlanner>
+    ) -> ReadStart {
+        let table = disk.table
+        let first = table.frameIndex(containingRawOffset: range.lowerBound)
+        var last = first
+        while table.rawRange(ofFrame: last).upperBound < range.upperBound { last += 1 }
+        let frames = first...last
+        let step = planner.withLock { $0.note(read: range, frames: frames) }
+        let start: ReadStart
+        if let slices = cachedSlices(of: range, in: frames, of: disk, step) {
+            start = .ready(slices)
+        } else {
+            let answer = PendingRead(over: loader.link(of: disk.backup.identifier.backend), of: pending)
+            pending.add(answer)
+            DiskRead(range, in: frames, step, of: disk, self, answer: answer).advance()
+            start = .pending(answer)
+        }
+        if step.window > 0 { readAhead(disk, after: last, window: step.window) }
+        return start
+    }
+
+    private func cachedSlices(
+        of range: Range<UInt64>, in frames: ClosedRange<Int>, of disk: OpenDisk, _ step: ReadAheadPlanner.Step
+    ) -> [ReadSlice]? {
+        let data = frames.filter { !disk.table.isZeroFrame($0) }
+        let keys = data.map { FrameCache.Key(disk: disk.serial, frame: $0) }
+        guard let buffers = cache.use(keys, fresh: { step.previousFrames?.contains($0) != true }) else { return nil }
+        let found = Dictionary(uniqueKeysWithValues: zip(data, buffers))
+        return slices(of: range, in: frames, of: disk, step, from: found)
+    }
+
+    /// The answer, from the data frames of the range. Tells the cache what a sequential reader is done with.
+    func slices(
+        of range: Range<UInt64>, in frames: ClosedRange<Int>, of disk: OpenDisk, _ step: ReadAheadPlanner.Step,
+        from found: [Int: Buffer]
+    ) -> [ReadSlice] {
+        var slices: [ReadSlice] = []
+        for index in frames {
+            let frame = disk.table.rawRange(ofFrame: index)
+            let part = range.clamped(to: frame)
+            guard let buffer = found[index] else {
+                var rest = part.count
+                while rest > 0 {
+                    slices.append(ReadSlice(zeros: min(rest, Zeros.byteCount)))
+                    rest -= min(rest, Zeros.byteCount)
                 }
-            case .claimed(let flight):
-                do {
-                    let buffer = try load(index, of: disk)
-                    cache.fulfil(flight, buffer)
-                    return buffer
-                } catch {
-                    let failure = FileSystemError(reading: error, disk.backup.identifier)
-                    cache.fail(flight, .failed(failure))
-                    engine.log.error("\(disk.backup.identifier): frame \(index) cannot be read: \(error)")
-                    throw failure
-                }
+                continue
+            }
+            let start = Int(part.lowerBound - frame.lowerBound)
+            slices.append(ReadSlice(buffer, start..<start + part.count))
+            if step.isSequential, part.upperBound == frame.upperBound {
+                cache.markSpent(FrameCache.Key(disk: disk.serial, frame: index))
             }
         }
+        return slices
     }
 
-    private func load(_ index: Int, of disk: OpenDisk) throws -> Buffer {
-        let reader = disk.backup.reader
-        let run = reader.layout.run(ofFrames: index..<index + 1)
-        let rawByteCount = Int(disk.table[index].rawByteCount)
-        guard
-            let raw = cache.takeBuffer(byteCount: max(1, rawByteCount), milliseconds: Self.patienceMilliseconds)
-        else { throw FileSystemError(.noMemory, "the memory budget has no room for a frame of \(rawByteCount) bytes") }
-        guard
-            let ciphertext = engine.fetchBuffers.waitForReturn(
-                byteCount: run.ciphertextByteCount, milliseconds: Self.patienceMilliseconds)
-        else { throw FileSystemError(.noMemory, "the memory budget has no room to fetch a frame") }
-        let fetched = UnsafeMutableRawBufferPointer(rebasing: ciphertext.bytes[0..<run.ciphertextByteCount])
-        try reader.fetch(run, into: fetched)
-        let outcome = Monitor<Result<Void, ArchiveError>?>(nil)
-        let decoders = engine.decoders
-        engine.workers.submit(.urgent) {
-            let result = Self.decode(run, of: reader, ciphertext, decoders, into: [(index, raw)]) { _ in }
-            outcome.withLock { $0 = result }
+    // MARK: Archives
+
+    /// Starts a read of an archive as it is stored; the range must lie inside it.
+    func read(_ range: Range<UInt64>, ofArchive disk: OpenDisk) -> ReadStart {
+        let identifier = disk.backup.identifier
+        let link = loader.link(of: identifier.backend)
+        let answer = PendingRead(over: link, of: pending)
+        pending.add(answer)
+        let isQueued = loader.submit(.urgent, to: link) { [engine] in
+            guard !answer.isOver else { return }
+            guard let memory = link.memory.take(range.count, milliseconds: FrameLoader.patienceMilliseconds) else {
+                answer.end(.failure(FileSystemError(.noMemory, "the memory budget has no room to read")))
+                return
+            }
+            do {
+                try link.measuring(byteCount: range.count) {
+                    try disk.backup.source.read(at: range.lowerBound, into: memory.bytes)
+                }
+                answer.end(.success([ReadSlice(memory, memory.bytes)]))
+            } catch {
+                engine.log.error("\(identifier): the archive cannot be read at \(range.lowerBound): \(error)")
+                answer.end(.failure(FileSystemError(reading: error, identifier)))
+            }
         }
-        try outcome.wait { $0 }.get()
-        return raw
+        if !isQueued { answer.end(PendingReads.closing) }
+        return .pending(answer)
     }
 
     // MARK: Read-ahead
 
-    /// Queues what is absent of the next `window` data frames behind `frame`.
-    func readAhead(_ disk: OpenDisk, after frame: Int, window: Int) {
+    /// Queues what is absent of the next `window` data frames behind `frame`, as far as the link deserves it.
+    private func readAhead(_ disk: OpenDisk, after frame: Int, window: Int) {
         let table = disk.table
+        let link = loader.link(of: disk.backup.identifier.backend)
+        let depth = link.depth(atLeast: Self.decodedAheadByteCount / 2)
         var keys: [FrameCache.Key] = []
+        var nearCount = 0
+        var (rawByteCount, archiveByteCount) = (0, 0)
         var next = frame + 1
         // A hole does not count, but looking for its end does not go on for ever: 64 zero frames can be 64 GiB.
         let end = min(table.frameCount, frame + 1 + window + 64)
-        while keys.count < window, next < end {
-            if !table.isZeroFrame(next) { keys.append(FrameCache.Key(disk: disk.serial, frame: next)) }
-            next += 1
+        while keys.count < window, next < end, archiveByteCount < depth || rawByteCount < Self.decodedAheadByteCount {
+            defer { next += 1 }
+            guard !table.isZeroFrame(next) else { continue }
+            keys.append(FrameCache.Key(disk: disk.serial, frame: next))
+            rawByteCount += Int(table[next].rawByteCount)
+            archiveByteCount += Int(table[next].compressedByteCount)
+            if rawByteCount <= Self.decodedAheadByteCount || nearCount == 0 { nearCount = keys.count }
         }
-        // Whole runs, so that fetches stay large as the window slides on frame by frame.
-        let flights = cache.claimAbsent(keys, minimum: min(Self.framesPerRun, max(1, keys.count / 2)))
-        var start = 0
-        while start < flights.count {
-            var stop = start + 1
-            while stop < flights.count, stop - start < Self.framesPerRun,
-                flights[stop].key.frame == flights[stop - 1].key.frame + 1
-            {
-                stop += 1
-            }
-            let group = Array(flights[start..<stop])
-            engine.fetchers(of: disk.backup.identifier.backend).submit(.readAhead) { self.loadAhead(group, of: disk) }
-            start = stop
+        guard !keys.isEmpty else { return }
+        // Whole requests, so that they stay large as the window slides on frame by frame.
+        let frameByteCount = max(1, archiveByteCount / keys.count)
+        let requestByteCount = min(FrameLoader.archiveBytesPerRequest, depth / Self.requestsPerDepth)
+        let framesPerRequest = max(1, min(requestByteCount / frameByteCount, keys.count / 2))
+        let (claimed, loading) = cache.claimAbsent(keys, minimum: framesPerRequest)
+        let near = keys[..<nearCount].last?.frame ?? 0
+        loader.load(claimed, of: disk, isDemand: false, byteLimit: framesPerRequest * frameByteCount) {
+            $0.key.frame <= near ? .soon : .later
         }
+        for flight in loading where flight.key.frame <= near { loader.want(flight, .soon, of: disk) }
     }
 
-    /// On a fetch thread: takes memory, fetches, and leaves the decoding to a worker.
-    private func loadAhead(_ flights: [FrameCache.Flight], of disk: OpenDisk) {
-        guard let first = flights.first?.key.frame else { return }
-        let reader = disk.backup.reader
-        // Frames of unusual size are fetched in smaller runs; the rest of the group follows.
-        let run = reader.layout.nextRun(
-            from: first, before: first + flights.count, Self.framesPerRun, Self.archiveBytesPerRun)
-        let now = Array(flights.prefix(run.frames.count))
-        if now.count < flights.count {
-            let later = Array(flights.dropFirst(run.frames.count))
-            engine.fetchers(of: disk.backup.identifier.backend).submit(.readAhead) { self.loadAhead(later, of: disk) }
-        }
-        var targets: [(Int, Buffer)] = []
-        for flight in now {
-            guard let raw = cache.takeBuffer(byteCount: max(1, Int(disk.table[flight.key.frame].rawByteCount))) else {
-                for flight in now { cache.fail(flight, .shed) }
-                return
-            }
-            targets.append((flight.key.frame, raw))
-        }
-        guard run.ciphertextByteCount <= engine.fetchBuffers.capacityByteCount / 2,
-            let ciphertext = engine.fetchBuffers.waitForReturn(byteCount: run.ciphertextByteCount, milliseconds: 1000)
-        else {
-            for flight in now { cache.fail(flight, .shed) }
-            return
-        }
-        do throws(ArchiveError) {
-            try reader.fetch(
-                run, into: UnsafeMutableRawBufferPointer(rebasing: ciphertext.bytes[0..<run.ciphertextByteCount]))
-        } catch {
-            // Not an error yet: whoever needs a frame of these asks for it alone and gets the error, logged once.
-            for flight in now { cache.fail(flight, .shed) }
-            return
-        }
-        let decoders = engine.decoders
-        engine.workers.submit(.ordinary) { [cache, targets] in
-            var done = 0
-            _ = Self.decode(run, of: reader, ciphertext, decoders, into: targets) { index in
-                cache.fulfil(now[index], targets[index].1)
-                done = index + 1
-            }
-            for flight in now[done...] { cache.fail(flight, .shed) }
-        }
+    // MARK: What waiting reads hold
+
+    func mayHold(_ byteCount: Int) -> Bool {
+        let (_, now) = heldByteCount.add(byteCount, ordering: .relaxed)
+        if now <= cache.capacityByteCount / 4 { return true }
+        letGo(of: byteCount)
+        return false
     }
 
-    /// Decrypts a run and decompresses the frames that are wanted of it, telling of each as soon as it is there.
-    private static func decode(
-        _ run: FrameRun, of reader: ArchiveReader, _ ciphertext: Buffer, _ decoders: FrameDecoderPool,
-        into targets: [(frame: Int, buffer: Buffer)], finished: (Int) -> Void
-    ) -> Result<Void, ArchiveError> {
-        decoders.withDecoder { decoder in
-            do throws(ArchiveError) {
-                let stream = try reader.decrypt(run, ciphertext.prefix(run.ciphertextByteCount), with: decoder)
-                for (index, target) in targets.enumerated() {
-                    let count = Int(reader.seekTable[target.frame].rawByteCount)
-                    try reader.decompress(
-                        frame: target.frame, of: run, stream: stream, with: decoder,
-                        into: UnsafeMutableRawBufferPointer(rebasing: target.buffer.bytes[0..<count]))
-                    finished(index)
-                }
-                return .success(())
-            } catch {
-                return .failure(error)
-            }
-        }
-    }
+    func letGo(of byteCount: Int) { heldByteCount.subtract(byteCount, ordering: .relaxed) }
 }

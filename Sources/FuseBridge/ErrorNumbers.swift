@@ -36,5 +36,6 @@ private func errorNumber(of code: FileSystemError.Code) -> Int32 {
     case .crossDevice: EXDEV
     case .badHandle: EBADF
     case .tooLarge: EFBIG
+    case .interrupted: EINTR
     }
 }

@@ -19,6 +19,7 @@ package struct MountAppearance: Sendable, Hashable {
 /// What the callbacks reach through libfuse's user data: the file system, and how it is to look.
 final class FuseContext: Sendable {
     let filesystem: BackupFilesystem
+    let pending = PendingReplies()
     private let appearance: MountAppearance
 
     /// The largest read and write: 256 pages, the kernel's own default limit.

@@ -110,9 +110,11 @@ enum FuseOperations {
             }
         }
         table.read = { request, _, size, offset, file in
-            answer(request) { filesystem, _, _ in
-                let slices = try filesystem.read(file?.pointee.fh ?? 0, at: UInt64(offset), count: size)
-                return { $0.slices(slices) }
+            answer(request) { filesystem, context, _ in
+                switch try filesystem.read(file?.pointee.fh ?? 0, at: UInt64(offset), count: size) {
+                case .ready(let slices): return { $0.slices(slices) }
+                case .pending(let read): return { context.pending.answer($0, when: read) }
+                }
             }
         }
         table.lseek = { request, _, offset, whence, file in

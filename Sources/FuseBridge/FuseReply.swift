@@ -17,6 +17,11 @@ struct FuseReply: ~Copyable {
     /// The thread that asked, 0 where the kernel cannot tell.
     var thread: Int32 { fuse_req_ctx(request).pointee.pid }
 
+    /// Has the kernel's interrupts told to `callback`, together with a number that is not 0. `PendingReplies` has the rules.
+    func onInterrupt(_ number: UInt, _ callback: fuse_interrupt_func_t) {
+        fuse_req_interrupt_func(request, callback, UnsafeMutableRawPointer(bitPattern: number))
+    }
+
     consuming func none() {
         fuse_reply_none(request)
         discard self

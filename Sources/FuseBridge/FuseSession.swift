@@ -13,7 +13,8 @@ package struct MountError: Error, CustomStringConvertible {
 /// A mounted file system: from `mount` until it is unmounted by anybody or `stop` is called.
 ///
 /// Its threads read requests from the kernel and may block in them; when all are busy another one is started, so that
-/// writers that wait for an upload do not keep readers from being served.
+/// writers that wait for an upload do not keep readers from being served. A read that has to wait for a store leaves its
+/// thread at once (`PendingReplies`), so that a dead backend takes none.
 package final class FuseSession: Sendable {
     /// More requests than this do not wait in us at once; the kernel queues the rest.
     private static let threadLimit = 48
@@ -83,6 +84,7 @@ package final class FuseSession: Sendable {
                 for thread in state.threads { pthread_kill(thread, SIGUSR2) }
             }
         }
+        context.pending.waitUntilEmpty()
         state.withLock { $0.isFinished = true }
         fuse_session_unmount(session)
         fuse_session_destroy(session)
@@ -107,6 +109,11 @@ package final class FuseSession: Sendable {
 
     private func serve() {
         var buffer = fuse_buf()
+        // A thread inherits what its creator blocks, and those of Swift's pool block all signals.
+        var wakeSignal = sigset_t()
+        sigemptyset(&wakeSignal)
+        sigaddset(&wakeSignal, SIGUSR2)
+        pthread_sigmask(SIG_UNBLOCK, &wakeSignal, nil)
         state.withLockQuietly { $0.threads.append(pthread_self()) }
         defer {
             free(buffer.mem)

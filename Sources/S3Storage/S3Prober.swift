@@ -66,7 +66,9 @@ struct S3Prober {
         return (meaning, response.flatMap { S3EntityTag.of($0) })
     }
 
-    private func probeComplete(_ key: ObjectKey) throws(S3Failure) -> (S3Abilities.Condition, isMD5: Bool, isFinal: Bool) {
+    private func probeComplete(_ key: ObjectKey) throws(S3Failure) -> (
+        S3Abilities.Condition, isMD5: Bool, isFinal: Bool
+    ) {
         let first = try uploadInParts(key, headers: [])
         guard first.isSuccess else { throw first.failure }
         let tag = try ask(.head, key).response.flatMap { S3EntityTag.of($0) }

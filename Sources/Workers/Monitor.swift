@@ -45,6 +45,26 @@ package final class Monitor<State>: @unchecked Sendable {
         return try body(&state)
     }
 
+    /// Runs `body` with the state locked and wakes one waiter: where all waiters are alike, and the change is for one of them.
+    package func withLockWakingOne<Result>(_ body: (inout State) throws -> Result) rethrows -> Result {
+        pthread_mutex_lock(mutex)
+        defer {
+            pthread_cond_signal(condition)
+            pthread_mutex_unlock(mutex)
+        }
+        return try body(&state)
+    }
+
+    /// Waits as `wait(until:)`, and wakes nobody when it is over: for taking what nobody waits to be gone.
+    package func waitQuietly<Result>(until body: (inout State) throws -> Result?) rethrows -> Result {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        while true {
+            if let result = try body(&state) { return result }
+            pthread_cond_wait(condition, mutex)
+        }
+    }
+
     /// Waits until `body` returns a value. `body` runs with the state locked, at once and after each change.
     package func wait<Result>(until body: (inout State) throws -> Result?) rethrows -> Result {
         pthread_mutex_lock(mutex)

@@ -52,9 +52,14 @@ package final class WorkerPool: Sendable {
         let queues = self.queues
         let started = (0..<self.threadCount).map { index in
             NativeThread(name: "worker-\(index)") {
-                while let job = queues.wait(until: Self.nextJob) {
+                while let job = queues.waitQuietly(until: Self.nextJob) {
                     job()
-                    queues.withLock { $0.running -= 1 }
+                    let isClosed = queues.withLockQuietly { queues in
+                        queues.running -= 1
+                        return queues.isClosed
+                    }
+                    // Those that wait for the last job to end.
+                    if isClosed { queues.withLock { _ in } }
                 }
             }
         }
@@ -63,7 +68,8 @@ package final class WorkerPool: Sendable {
 
     /// Puts a job into the queue; it starts as soon as a thread is free.
     package func submit(_ priority: Priority, _ job: @escaping @Sendable () -> Void) {
-        queues.withLock { queues in
+        // One thread for one job: a pool that reads a distant store has many that wait.
+        queues.withLockWakingOne { queues in
             precondition(
                 !queues.isClosed || queues.running > 0, "internal error: a job was submitted to a closed worker pool")
             queues.jobs[priority.rawValue].append(job)

@@ -9,6 +9,7 @@ import OrgKeys
 import Storage
 import StorageTesting
 import Testing
+import Workers
 
 /// The file system as the kernel would call it, without a kernel: over a store in memory, with a key for "acme".
 final class TreeBench {
@@ -18,21 +19,30 @@ final class TreeBench {
 
     let filesystem: BackupFilesystem
     let store = InMemoryStore()
-    private let engine: Engine
+    let engine: Engine
     private let folder: String
 
-    init() throws {
+    /// `wrapping` puts something before the store of the backend "memory"; a second backend is "other", as it is.
+    init(
+        frameByteCount: Int = TreeBench.frameByteCount, fetchThreadCount: Int = 4, budgetByteCount: Int = 128 << 20,
+        wrapping: (InMemoryStore) -> any ObjectStore = { $0 }
+    ) throws {
         folder = NSTemporaryDirectory() + "holdfast-tree-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let keys = KeyDirectory(path: folder + "/keys")
         _ = try keys.create(ResourceName("acme"), createdAt: "2026-11-22T00:00:00Z")
         engine = Engine(
             catalog: try Catalog(path: folder + "/catalog.sqlite"),
-            backends: [Backend(name: try ResourceName("memory"), store: store)], keys: keys,
-            archiveSettings: ArchiveSettings(frameByteCount: Self.frameByteCount), memoryBudgetByteCount: 128 << 20,
+            backends: [
+                Backend(
+                    name: try ResourceName("memory"), store: wrapping(store), fetchThreadCount: fetchThreadCount),
+                Backend(name: try ResourceName("other"), store: InMemoryStore(), fetchThreadCount: 2),
+            ], keys: keys,
+            archiveSettings: ArchiveSettings(frameByteCount: frameByteCount), memoryBudgetByteCount: budgetByteCount,
             clock: SystemClock(), log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         filesystem = BackupFilesystem(engine: engine)
         try makeFolders("staging/memory/acme/web")
+        try makeFolders("staging/other/acme/web")
     }
 
     deinit {
@@ -58,9 +68,9 @@ final class TreeBench {
     }
 
     /// `open(O_CREAT | O_WRONLY)` of the staged disk.
-    func create(_ name: String = "disk.raw", truncates: Bool = false) throws -> UInt64 {
+    func create(_ name: String = "disk.raw", on backend: String = "memory", truncates: Bool = false) throws -> UInt64 {
         try filesystem.create(
-            name, in: number("staging/memory/acme/web"), exclusive: false,
+            name, in: number("staging/\(backend)/acme/web"), exclusive: false,
             OpenIntent(forWriting: true, truncates: truncates)
         ).1
     }
@@ -85,7 +95,7 @@ final class TreeBench {
         var bytes: [UInt8] = []
         let end = min(size, count == .max ? size : offset + count)
         while offset + bytes.count < end {
-            let slices = try filesystem.read(
+            let slices = try filesystem.readWaiting(
                 handle, at: UInt64(offset + bytes.count), count: min(1 << 20, end - offset - bytes.count))
             let before = bytes.count
             for slice in slices { bytes += slice.bytes }
@@ -106,6 +116,22 @@ final class TreeBench {
         }
     }
 
+    /// Backs an image up, and opens it for reading.
+    func openBackup(of image: [UInt8], on backend: String = "memory") throws -> UInt64 {
+        let handle = try create(on: backend)
+        var offset = 0
+        while offset < image.count {
+            let end = min(image.count, offset + (1 << 20))
+            try write(handle, image[offset..<end], at: offset)
+            offset = end
+        }
+        try close(handle)
+        let web = "\(backend)/acme/web"
+        let newest = try filesystem.readLink(number(web + "/latest"))
+        return try filesystem.open(
+            number("\(web)/\(newest)/disk.raw"), OpenIntent(forWriting: false, truncates: false))
+    }
+
     /// Objects at the backend.
     var objectCount: Int {
         get throws { try store.list(prefix: "", after: nil, limit: 1000).objects.count }
@@ -117,6 +143,19 @@ final class TreeBench {
             return nil
         } catch {
             return (error as? FileSystemError)?.code
+        }
+    }
+}
+
+extension BackupFilesystem {
+    /// A read as its caller sees it: with the answer.
+    func readWaiting(_ handle: UInt64, at offset: UInt64, count: Int) throws -> [ReadSlice] {
+        switch try read(handle, at: offset, count: count) {
+        case .ready(let slices): return slices
+        case .pending(let read):
+            let outcome = Monitor<PendingRead.Outcome?>(nil)
+            read.whenDone { result in outcome.withLock { $0 = result } }
+            return try outcome.wait { $0 }.get()
         }
     }
 }
