@@ -118,8 +118,8 @@ extension Lab {
 
         @Test
         func `a server that is not there is a reset`() throws {
-            bench.origin.end()
-            let answer = try bench.curl("/b/a")
+            let lab = try LabProxy(to: "127.0.0.1:1")
+            let answer = try LabBench.curl(lab.endpoint + "/b/a", [], bench.folder.path, seconds: 20)
             #expect(answer.exit == 56 && answer.status == 0)
         }
     }

@@ -49,8 +49,8 @@ extension Lab {
         @Test(.enabled(if: S3Server.Kind.rclone.isInstalled, "needs rclone-s3: contrib/dependencies servers"))
         func `a server that was killed starts again with its data, and ends with its object`() throws {
             let server = try S3Server(.rclone)
-            let object = server.endpoint + "/b/a"
-            #expect(try curl(server, server.endpoint + "/b", ["-X", "PUT"]).status == 200)
+            let object = server.endpoint + "/bucket/a"
+            #expect(try curl(server, server.endpoint + "/bucket", ["-X", "PUT"]).status == 200)
             #expect(try curl(server, object, ["-T", folder.path + "/sample"]).status == 200)
             try server.kill()
             #expect(try curl(server, object, []).exit == 7)
