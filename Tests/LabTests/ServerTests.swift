@@ -59,5 +59,15 @@ extension Lab {
             server.end()
             #expect(try curl(server, object, []).exit == 7)
         }
+
+        @Test(.enabled(if: S3Server.Kind.rclone.isInstalled, "needs rclone-s3: contrib/dependencies servers"))
+        func `a server whose test process dies while it starts does not stay`() throws {
+            let state = folder.path + "/state"
+            let keeper = try LineProcess(["bash", Repository.path("Tests/Servers/keep"), "rclone-s3", state])
+            // Not waited for: the answer will find nobody.
+            #expect(throws: TestSupportError.self) { try keeper.ask("start", seconds: 0) }
+            keeper.end()
+            #expect(!FileManager.default.fileExists(atPath: state))
+        }
     }
 }
