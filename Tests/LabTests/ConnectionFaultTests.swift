@@ -48,6 +48,10 @@ extension Lab {
             #expect(given.exit == 28 && given.body == Array(LabBench.sample[..<600]))
             let waited = try bench.curl("/b/a")
             #expect(waited.exit == 0 && waited.body == LabBench.sample && waited.seconds >= 0.5)
+            try bench.lab.clearRules()
+            try bench.lab.add(FaultRule(.stallBody(after: 600), on: .get))
+            #expect(try bench.curl("/b/a", seconds: 0.3).exit == 28)
+            #expect(try bench.eventually { $0.connectionsOpen == 0 }, "the client has gone")
         }
 
         @Test
@@ -118,8 +122,8 @@ extension Lab {
 
         @Test
         func `a server that is not there is a reset`() throws {
-            bench.origin.end()
-            let answer = try bench.curl("/b/a")
+            let lab = try LabProxy(to: "127.0.0.1:1")
+            let answer = try LabBench.curl(lab.endpoint + "/b/a", [], bench.folder.path, seconds: 20)
             #expect(answer.exit == 56 && answer.status == 0)
         }
     }

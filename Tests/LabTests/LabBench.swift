@@ -27,20 +27,25 @@ final class LabBench: Sendable {
     /// What 10 000 bytes look like, no two neighbours equal, no period of a power of two.
     static let sample = (0..<10_000).map { UInt8($0 % 251) }
 
-    let origin: LineProcess
+    /// One for all tests, for they run one at a time; each begins with it empty.
+    private static let origin = Result {
+        let process = try LineProcess(["python3", Repository.path("Tests/Lab/lab-origin")])
+        let greeting = try process.greeting(seconds: 30)
+        return (process, try JSONDecoder().decode([String: Int].self, from: Data(greeting.utf8))["port"] ?? 0)
+    }
+
     let lab: LabProxy
     let folder: TemporaryFolder
 
     init(seed: UInt64 = 1) throws {
-        origin = try LineProcess(["python3", Repository.path("Tests/Lab/lab-origin")])
-        let greeting = try origin.greeting(seconds: 30)
-        let port = try #require(JSONDecoder().decode([String: Int].self, from: Data(greeting.utf8))["port"])
+        let (origin, port) = try Self.origin.get()
+        _ = try origin.ask("clear", seconds: 10)
         lab = try LabProxy(to: "127.0.0.1:\(port)", seed: seed)
         folder = try TemporaryFolder()
         try Data(Self.sample).write(to: URL(fileURLWithPath: folder.path + "/sample"))
     }
 
-    /// Runs curl on a path of the lab; every call is a connection of its own.
+    /// Runs curl on a path of the lab; every call is a connection of its own. The first `-o` takes the body.
     func curl(_ path: String, _ arguments: String..., seconds: Double = 20) throws -> Answer {
         try Self.curl(lab.endpoint + path, arguments, folder.path, seconds: seconds)
     }
@@ -56,8 +61,8 @@ final class LabBench: Sendable {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         process.arguments =
-            ["curl", "-s", "--max-time", String(seconds), "-D", name + ".head", "-o", name + ".body"]
-            + ["-w", "%{http_code} %{time_total}"] + arguments + [url]
+            ["curl", "-s", "--max-time", String(seconds), "-D", name + ".head"]
+            + ["-w", "%{http_code} %{time_total}"] + arguments + ["-o", name + ".body", url]
         let pipe = Pipe()
         process.standardOutput = pipe
         try process.run()

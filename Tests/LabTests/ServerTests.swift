@@ -49,8 +49,8 @@ extension Lab {
         @Test(.enabled(if: S3Server.Kind.rclone.isInstalled, "needs rclone-s3: contrib/dependencies servers"))
         func `a server that was killed starts again with its data, and ends with its object`() throws {
             let server = try S3Server(.rclone)
-            let object = server.endpoint + "/b/a"
-            #expect(try curl(server, server.endpoint + "/b", ["-X", "PUT"]).status == 200)
+            let object = server.endpoint + "/bucket/a"
+            #expect(try curl(server, server.endpoint + "/bucket", ["-X", "PUT"]).status == 200)
             #expect(try curl(server, object, ["-T", folder.path + "/sample"]).status == 200)
             try server.kill()
             #expect(try curl(server, object, []).exit == 7)
@@ -58,6 +58,16 @@ extension Lab {
             #expect(try curl(server, object, []).body == LabBench.sample)
             server.end()
             #expect(try curl(server, object, []).exit == 7)
+        }
+
+        @Test(.enabled(if: S3Server.Kind.rclone.isInstalled, "needs rclone-s3: contrib/dependencies servers"))
+        func `a server whose test process dies while it starts does not stay`() throws {
+            let state = folder.path + "/state"
+            let keeper = try LineProcess(["bash", Repository.path("Tests/Servers/keep"), "rclone-s3", state])
+            // Not waited for: the answer will find nobody.
+            #expect(throws: TestSupportError.self) { try keeper.ask("start", seconds: 0) }
+            keeper.end()
+            #expect(!FileManager.default.fileExists(atPath: state))
         }
     }
 }

@@ -73,7 +73,7 @@ start_time() { # PID: prints the start time; fails when it is gone or a zombie
 
 note_pid() { # NAME PID
   local t
-  t=$(start_time "$2") || die "$1 ended at once; see $DIR/log"
+  t=$([ -n "$2" ] && start_time "$2") || die "$1 ended at once; see $DIR/log"
   echo "$2 $t $1" >>"$DIR/run/pids"
 }
 

@@ -13,7 +13,7 @@ import termios
 
 from lab.exchange import CloseClient, Exchange, Request, ResetClient
 from lab.http1 import Reader
-from lab.link import END, LARGEST_PIECE, RESET, Pipe, now
+from lab.link import END, LARGEST_PIECE, RESET, Pipe
 
 # How long a connection that was closed by us is read to its end, so that what the client still sends does not turn the
 # answer it has not read yet into a reset.
@@ -30,9 +30,7 @@ class Connection:
         self.client = client
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # The handshake has cost a round trip by the time that the first byte leaves.
-        handshake = proxy.up.delay + proxy.down.delay
-        self.up = Pipe(proxy.up, opens_at=now() + handshake + proxy.up.delay)
+        self.up = Pipe(proxy.up)
         self.down = Pipe(proxy.down)
         self.reader = Reader(self._receive_from_client)
         self.server = None
@@ -65,6 +63,8 @@ class Connection:
     async def _read(self):
         loop, gate = asyncio.get_running_loop(), self.proxy.passing
         try:
+            # The kernel has accepted at once; over this line the handshake takes a round trip before the first byte.
+            await asyncio.sleep(self.up.link.delay + self.down.link.delay)
             while True:
                 await gate.wait()
                 data = await loop.sock_recv(self.client, LARGEST_PIECE)

@@ -47,7 +47,7 @@ class Exchange:
     # --- the request
 
     async def send(self, head=None, flip=None):
-        """Sends the request to the server, with another head or one bit of its body flipped. Does not wait for the body."""
+        """Sends the request, with another head or one bit of its body flipped. Does not wait for the body."""
         await self.connection.connect()
         await self.connection.send_to_server(head or self.request.raw)
         if self.body is not None:

@@ -84,7 +84,7 @@ async def status(x, status=503, code=None, message="made by the lab", retry_afte
 
 @fault("error-in-200")
 async def error_in_200(x, code="InternalError", message="made by the lab", forward=False, spaces=0, interval=0.1):
-    """200 with an error as its body, as CompleteMultipartUpload may answer. `spaces`: kept alive first, one each interval."""
+    """200 with an error as its body, as CompleteMultipartUpload may answer. `spaces` come first, one each interval."""
     if forward:
         await x.send()
         await x.discard()

@@ -64,11 +64,10 @@ class Link:
 
 
 class Pipe:
-    """What one connection has under way in one direction, in order. Nothing arrives before `opens_at`."""
+    """What one connection has under way in one direction, in order."""
 
-    def __init__(self, link, opens_at=0.0):
+    def __init__(self, link):
         self.link = link
-        self.opens_at = opens_at
         self.queue = collections.deque()
         self.size = 0
         self.filled = asyncio.Event()
@@ -98,8 +97,7 @@ class Pipe:
 
     def _append(self, due, item):
         # A link that was made shorter in between must not reorder the bytes of one connection.
-        earliest = self.queue[-1][0] if self.queue else self.opens_at
-        self.queue.append((max(due, earliest), item))
+        self.queue.append((max(due, self.queue[-1][0]) if self.queue else due, item))
         self.filled.set()
 
     async def take(self):

@@ -15,7 +15,8 @@ class Signer:
     def signed_again(self, request):
         """The head of the request as bytes, signed anew if the Range field was signed."""
         head = request.head
-        old = re.match(r"AWS4-HMAC-SHA256 Credential=([^,]*), ?SignedHeaders=([^,]*), ?Signature=", head.get("authorization") or "")
+        pattern = r"AWS4-HMAC-SHA256 Credential=([^,]*), ?SignedHeaders=([^,]*), ?Signature="
+        old = re.match(pattern, head.get("authorization") or "")
         if self.secret_key is None or old is None or "range" not in old[2].split(";"):
             return head.encode()
         scope = old[1].split("/", 1)[1]
