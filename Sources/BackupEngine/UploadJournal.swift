@@ -55,6 +55,17 @@ extension Engine {
                     "an interrupted backup is not cleaned up yet: \(entry.backend):\(entry.archiveKey): \(error)")
             }
         }
+        // A process may die before its entry has the upload's name. A folder knows which uploads are alive; of a bucket nobody
+        // does, and what is there is for `collectGarbage` and its age.
+        for backend in backends.values where !backend.isRemote && (name.map { $0 == backend.name } ?? true) {
+            do {
+                let removed = try backend.store.removeUnfinishedUploads(
+                    prefix: backend.prefixString, startedBefore: .max, alive: [])
+                cleared += removed.count
+            } catch {
+                log.debug("backend \(backend.name): unfinished uploads are not looked for: \(error)")
+            }
+        }
         return cleared
     }
 
