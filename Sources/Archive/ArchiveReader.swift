@@ -74,11 +74,12 @@ package final class ArchiveReader: Sendable {
     }
 
     /// Opens an archive of which nothing is known: one request for the header, one for the tail (a second one for the seek
-    /// table of more than some 80,000 frames). The last chunk is authenticated, and with it the length.
+    /// table of more than some 80,000 frames). The last chunk is authenticated, and with it the length. A header that was read
+    /// before is not read again.
     package static func open(
-        source: any ArchiveSource, identities: [AgeIdentity]
+        source: any ArchiveSource, identities: [AgeIdentity], header: [UInt8]? = nil
     ) throws(ArchiveError) -> ArchiveReader {
-        let header = try readHeader(of: source)
+        let header = if let header { header } else { try readHeader(of: source) }
         let opened = try openHeader(header, archiveByteCount: source.byteCount, identities)
         let table = try readSeekTable(of: source, payload: opened.payload, key: opened.key)
         let access = ArchiveAccess(header: header, seekTable: table, archiveByteCount: source.byteCount)

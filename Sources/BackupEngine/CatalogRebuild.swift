@@ -30,7 +30,7 @@ extension Engine {
         do {
             var after: String?
             repeat {
-                let page = try backend.store.list(prefix: backend.prefixString, after: after, limit: 1000)
+                let page = try backend.store.list(prefix: backend.prefixString, after: after, limit: 100_000)
                 for object in page.objects {
                     let name = object.key.string
                     if let identifier = backend.identifier(ofManifestKey: object.key) {
@@ -102,7 +102,7 @@ extension Engine {
         guard SHA256Hasher.digest(of: header).isEqualInConstantTime(to: manifest.headerSHA256) else {
             throw EngineError(.swapped, "the archive is another one than the manifest names")
         }
-        let reader = try ArchiveReader.open(source: source, identities: key.identities)
+        let reader = try ArchiveReader.open(source: source, identities: key.identities, header: header)
         let table = reader.seekTable.serialized()
         guard SHA256Hasher.digest(of: table).isEqualInConstantTime(to: manifest.seekTableSHA256) else {
             throw EngineError(.damaged, "the archive's seek table is not the one the manifest names")

@@ -51,7 +51,7 @@ struct S3FaultTests {
         Case(.shortBody(after: 1000, lie: true)), Case(.wrongRange(.claim)), Case(.wrongRange(.bytesAndClaim)),
         Case(.ignoreRange), Case(.duplicateHeaders()), Case(.reorderHeaders), Case(.clockSkew(hours: 3)),
         Case(.status(503, code: "SlowDown", retryAfter: 1)), Case(.status(429)), Case(.status(502)), Case(.status(504)),
-        Case(.status(400, code: "RequestTimeout")),
+        Case(.status(400, code: "RequestTimeout")), Case(.otherRegion("eu-west-3")),
         Case(.status(403, code: "AccessDenied"), once: .denied), Case(.status(404, code: "NoSuchKey"), once: .absent),
         Case(.status(404, code: "NoSuchBucket"), once: .noSuchStore), Case(.wrongETag, once: .changed),
     ]) func `a read survives it once, or says what it is`(fault: Case) throws {
