@@ -14,12 +14,15 @@ package struct Backend: Sendable {
     package let isDisasterRecovery: Bool
     /// Whether ranges of its archives are worth a place in the disk cache: it is far away.
     package let isRemote: Bool
+    /// How long a reader waits while nothing comes. Longer than its store repeats a read, so that the store's own error is told.
+    package let readPatienceSeconds: Int
     /// How many reads of the store may block at once: threads of its own, so that a dead backend holds up no other.
     package let fetchThreadCount: Int
 
     package init(
         name: ResourceName, store: any ObjectStore, prefix: [String] = [], region: String? = nil,
         country: String? = nil, isDisasterRecovery: Bool = false, isRemote: Bool = false,
+        readPatienceSeconds: Int = 60,
         fetchThreadCount: Int = WorkerPool.processorCount + 2
     ) {
         self.name = name
@@ -29,6 +32,7 @@ package struct Backend: Sendable {
         self.country = country
         self.isDisasterRecovery = isDisasterRecovery
         self.isRemote = isRemote
+        self.readPatienceSeconds = readPatienceSeconds
         self.fetchThreadCount = fetchThreadCount
     }
 

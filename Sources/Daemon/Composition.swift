@@ -32,11 +32,11 @@ package enum Composition {
         let plan = MemoryPlan(budgetByteCount: configuration.memoryBudgetByteCount)
         let uploadMemory = BufferPool(capacityByteCount: plan.uploadByteCount)
         let backends = try configuration.backends.map { backend in
-            let (store, fetchThreadCount) = try makeStore(backend, configuration, uploadMemory)
+            let (store, fetchThreadCount, patienceSeconds) = try makeStore(backend, configuration, uploadMemory)
             return Backend(
                 name: backend.name, store: store, prefix: backend.prefix, region: backend.region,
                 country: backend.country, isDisasterRecovery: backend.isDisasterRecovery,
-                isRemote: backend.path == nil,
+                isRemote: backend.path == nil, readPatienceSeconds: patienceSeconds,
                 fetchThreadCount: fetchThreadCount)
         }
         var orgs: [ResourceName: OrgSettings] = [:]
@@ -63,12 +63,12 @@ extension Composition {
 
     private static func makeStore(
         _ backend: Configuration.Backend, _ configuration: Configuration, _ uploadMemory: BufferPool
-    ) throws -> (any ObjectStore, fetchThreadCount: Int) {
+    ) throws -> (any ObjectStore, fetchThreadCount: Int, patienceSeconds: Int) {
         switch backend.place {
         case .directory(let path):
             let store = LocalDirectoryStore(name: backend.name.description, path: path)
             if configuration.isEmbeddedDefault { try store.createRoot() }
-            return (store, WorkerPool.processorCount + 2)
+            return (store, WorkerPool.processorCount + 2, 60)
         case .bucket(let bucket):
             let settings = try settings(of: bucket, backend)
             let store = S3Store(
@@ -76,7 +76,10 @@ extension Composition {
                 abilitiesPath: configuration.stateDirectory + "/backends/\(backend.name).json",
                 uploadMemory: uploadMemory)
             // Some connections are left for what is no read.
-            return (store, max(1, bucket.connections - min(8, bucket.connections / 4)))
+            return (
+                store, max(1, bucket.connections - min(8, bucket.connections / 4)),
+                bucket.patienceSeconds + bucket.stallSeconds
+            )
         }
     }
 

@@ -17,11 +17,14 @@ final class BackendLink: Sendable {
 
     let fetchers: WorkerPool
     let memory: FetchMemory
+    /// How long a reader waits while nothing comes.
+    let patience: Duration
     private let state = Mutex(State())
 
-    init(fetchers: WorkerPool, memory: FetchMemory) {
+    init(fetchers: WorkerPool, memory: FetchMemory, patience: Duration) {
         self.fetchers = fetchers
         self.memory = memory
+        self.patience = patience
     }
 
     /// Runs a read of the store and measures it. Blocks.

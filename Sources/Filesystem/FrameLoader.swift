@@ -43,7 +43,12 @@ final class FrameLoader: Sendable {
         links = Dictionary(
             uniqueKeysWithValues: engine.backends.keys.map { name in
                 let memory = FetchMemory(shared: engine.fetchBuffers, ownByteCount: own)
-                return (name, BackendLink(fetchers: engine.fetchers(of: name), memory: memory))
+                return (
+                    name,
+                    BackendLink(
+                        fetchers: engine.fetchers(of: name), memory: memory,
+                        patience: .seconds(engine.backends[name]?.readPatienceSeconds ?? 60))
+                )
             })
     }
 

@@ -5,7 +5,7 @@ internal import Workers
 ///
 /// | state | a new read | those that wait |
 /// |---|---|---|
-/// | open | is watched | end with ETIMEDOUT when their backend gave nothing for `patience` |
+/// | open | is watched | end with ETIMEDOUT when their backend gave nothing for its patience |
 /// | closed | ends at once with an error | have been ended with it |
 ///
 /// One thread looks after them each second as long as there are any.
@@ -16,7 +16,8 @@ final class PendingReads: Sendable {
         var isWatched = false
     }
 
-    private let patience: Duration
+    /// For tests; otherwise that of each backend counts.
+    private let patience: Duration?
     private let tickMilliseconds: Int
     private let state = Monitor(State())
 
@@ -24,7 +25,7 @@ final class PendingReads: Sendable {
     private let failed: @Sendable (any Error) -> Void
 
     init(
-        patience: Duration = .seconds(60), tickMilliseconds: Int = 1000,
+        patience: Duration? = nil, tickMilliseconds: Int = 1000,
         failed: @escaping @Sendable (any Error) -> Void = { _ in }
     ) {
         self.patience = patience
@@ -76,7 +77,7 @@ final class PendingReads: Sendable {
             }
             guard let reads else { return }
             let now = BackendLink.now
-            for read in reads where now - max(read.started, read.link.lastProgress) > patience {
+            for read in reads where now - max(read.started, read.link.lastProgress) > (patience ?? read.link.patience) {
                 read.end(.failure(FileSystemError(.timedOut, "the backend gives nothing")))
             }
         }
