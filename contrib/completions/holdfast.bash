@@ -10,7 +10,7 @@ _holdfast_orgs() {
 
 _holdfast() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs="mount backup restore list show verify keys catalog archive help"
+    local verbs="mount backup restore list show verify keys backend catalog archive help"
     local verb='' sub='' word index positional=0 config=()
     COMPREPLY=()
 
@@ -22,12 +22,12 @@ _holdfast() {
             config=(--config "${COMP_WORDS[index + 1]}")
             index=$((index + 1))
             ;;
-        --org | --vm | --disk | --backend | -o | --output | -i | --identity) index=$((index + 1)) ;;
+        --org | --vm | --disk | --backend | --days | -o | --output | -i | --identity) index=$((index + 1)) ;;
         -?*) ;;
         *)
             if [[ -z $verb ]]; then
                 verb=$word
-            elif [[ -z $sub && $verb == @(keys|catalog|archive) ]]; then
+            elif [[ -z $sub && $verb == @(keys|backend|catalog|archive) ]]; then
                 sub=$word
             else
                 positional=$((positional + 1))
@@ -40,7 +40,7 @@ _holdfast() {
     case $previous in
     --config | -i | --identity | --output) files=yes ;;
     --org) words=$(_holdfast_orgs "${config[@]}") ;;
-    --vm | --disk | --backend) return ;;
+    --vm | --disk | --backend | --days) return ;;
     -o)
         if [[ $verb == mount ]]; then
             words="ro allow_other uid= gid= umask= noatime nodev nosuid noexec auto_unmount"
@@ -76,6 +76,10 @@ _holdfast() {
             words="--config -h --help"
             if [[ $positional -gt 0 ]]; then files=yes; fi
             ;;
+        backend:) words="show check gc -h --help" ;;
+        backend:show) words="--probe --json --config -h --help" ;;
+        backend:check) words="--config -h --help" ;;
+        backend:gc) words="--days --config -h --help" ;;
         catalog:) words="rebuild -h --help" ;;
         catalog:rebuild) words="--backend --json --config -h --help" ;;
         archive:) words="decode inspect -h --help" ;;

@@ -20,6 +20,7 @@ complete -c holdfast -n __fish_use_subcommand -a list -d 'List backups'
 complete -c holdfast -n __fish_use_subcommand -a show -d 'Show the facts of a backup'
 complete -c holdfast -n __fish_use_subcommand -a verify -d 'Check a backup'
 complete -c holdfast -n __fish_use_subcommand -a keys -d 'The keys of the orgs'
+complete -c holdfast -n __fish_use_subcommand -a backend -d 'The places archives are kept'
 complete -c holdfast -n __fish_use_subcommand -a catalog -d 'The catalog of backups'
 complete -c holdfast -n __fish_use_subcommand -a archive -d 'Work on a bare archive file and a key'
 complete -c holdfast -n __fish_use_subcommand -a help -d 'Show help'
@@ -46,6 +47,10 @@ complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subco
     -d 'Only what is needed to back up'
 complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from import' -F
 
+complete -c holdfast -n '__fish_seen_subcommand_from backend; and not __fish_seen_subcommand_from show check gc' -a 'show check gc'
+complete -c holdfast -n '__fish_seen_subcommand_from backend; and __fish_seen_subcommand_from show' -l probe \
+    -d 'Find out anew what the servers can do'
+complete -c holdfast -n '__fish_seen_subcommand_from gc' -l days -x -d 'Least age of uploads that this host does not know'
 complete -c holdfast -n '__fish_seen_subcommand_from catalog; and not __fish_seen_subcommand_from rebuild' -a rebuild
 complete -c holdfast -n '__fish_seen_subcommand_from archive; and not __fish_seen_subcommand_from decode inspect' -a 'decode inspect'
 complete -c holdfast -n '__fish_seen_subcommand_from archive' -s i -l identity -r -F -d 'Age identity file'
