@@ -44,9 +44,11 @@ package struct ArchiveScan {
 
     /// A stretch of the archive on its way here.
     private struct Fetch {
-        /// nil is the seek table at the end.
+        /// nil is the header, or the seek table at the end.
         let run: FrameRun?
         let range: Range<UInt64>
+        /// How many bytes at its start the stretches before it have: runs share chunks, and each is fetched once.
+        let knownByteCount: Int
         let result: Monitor<Result<Buffer, any Error>?>
     }
 
@@ -96,44 +98,57 @@ package struct ArchiveScan {
         let framesPerRun = Self.framesPerRun(table)
         let depth = fetchers.map { min(Self.fetchesInFlight, $0.threadCount) } ?? 1
         var ahead: [Fetch] = []
+        var fetchedUpTo: UInt64 = 0
         var start = 0
         var hasEnded = false
         var number = 0
-        var hashedUpTo: UInt64 = 0
+        /// What holds the last bytes that came.
+        var last: (buffer: Buffer, range: Range<UInt64>)?
 
-        func hash(_ buffer: Buffer, _ range: Range<UInt64>) {
-            let skip = Int(hashedUpTo - range.lowerBound)
-            archiveLane.submit { [archiveHasher] in
-                archiveHasher.update(UnsafeRawBufferPointer(rebasing: buffer.bytes[skip..<range.count]))
+        func begin(_ range: Range<UInt64>, _ run: FrameRun?) -> Fetch {
+            let known = Int(min(fetchedUpTo, range.upperBound) - range.lowerBound)
+            fetchedUpTo = max(fetchedUpTo, range.upperBound)
+            return fetch(range, knownByteCount: known, run, fetchers)
+        }
+
+        /// Waits for a stretch, completes it with what was there, and has the rest hashed.
+        func end(_ fetch: Fetch) throws -> Buffer {
+            let buffer = try fetch.result.wait { $0 }.get()
+            let known = fetch.knownByteCount
+            if known > 0, let last {
+                let from = Int(fetch.range.lowerBound - last.range.lowerBound)
+                buffer.bytes.copyMemory(from: UnsafeRawBufferPointer(rebasing: last.buffer.bytes[from..<from + known]))
             }
-            hashedUpTo = range.upperBound
+            let count = fetch.range.count
+            if known < count {
+                last = (buffer, fetch.range)
+                archiveLane.submit { [archiveHasher] in
+                    archiveHasher.update(UnsafeRawBufferPointer(rebasing: buffer.bytes[known..<count]))
+                }
+            }
+            return buffer
         }
 
         // The header, up to the first chunk.
-        let header = 0..<reader.layout.payload.payloadOffset
-        hash(try fetch(header, nil, nil).result.wait { $0 }.get(), header)
+        _ = try end(begin(0..<reader.layout.payload.payloadOffset, nil))
         while true {
             while ahead.count < depth, !hasEnded {
                 if start < table.frameCount {
                     let run = reader.layout.nextRun(
                         from: start, before: table.frameCount, framesPerRun, Self.archiveBytesPerRun)
                     start = run.frames.upperBound
-                    ahead.append(fetch(run.archiveRange, run, fetchers))
+                    ahead.append(begin(run.archiveRange, run))
                 } else {
                     // The seek table, and the last chunk, which says that this is the end.
-                    ahead.append(fetch(reader.layout.seekTableRun.archiveRange, nil, fetchers))
+                    ahead.append(begin(reader.layout.seekTableRun.archiveRange, nil))
                     hasEnded = true
                 }
             }
             let next = ahead.removeFirst()
-            let ciphertext = try next.result.wait { $0 }.get()
-            guard let run = next.run else {
-                hash(ciphertext, next.range)
-                return try finish(ciphertext)
-            }
+            let ciphertext = try end(next)
+            guard let run = next.run else { return try finish(ciphertext) }
             try waitForRoom()
             do {
-                hash(ciphertext, next.range)
                 try progress(table.rawRange(ofFrame: run.frames.lowerBound).lowerBound)
             } catch {
                 state.withLock { $0.runsInFlight -= 1 }
@@ -145,14 +160,19 @@ package struct ArchiveScan {
         }
     }
 
-    /// Starts to read a stretch; on this thread without `fetchers`.
-    private func fetch(_ range: Range<UInt64>, _ run: FrameRun?, _ fetchers: WorkerPool?) -> Fetch {
-        let fetch = Fetch(run: run, range: range, result: Monitor(nil))
+    /// Starts to read a stretch behind the bytes that are known; on this thread without `fetchers`.
+    private func fetch(
+        _ range: Range<UInt64>, knownByteCount known: Int, _ run: FrameRun?, _ fetchers: WorkerPool?
+    ) -> Fetch {
+        let fetch = Fetch(run: run, range: range, knownByteCount: known, result: Monitor(nil))
         let job: @Sendable () -> Void = { [source, memory] in
             let result = Result<Buffer, any Error> {
                 let buffer = memory.takeWaiting(byteCount: max(1, range.count))
-                try source.read(
-                    at: range.lowerBound, into: UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[0..<range.count]))
+                if known < range.count {
+                    try source.read(
+                        at: range.lowerBound + UInt64(known),
+                        into: UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[known..<range.count]))
+                }
                 return buffer
             }
             fetch.result.withLock { $0 = result }
