@@ -147,6 +147,7 @@ extension S3Store {
             guard facts.byteCount == UInt64(bytes.count), !abilities.entityTagIsMD5 || facts.version == tag else {
                 throw StorageError(.corrupt, key.string, "other bytes are stored than were sent")
             }
+            try demandLock(key)
             return facts
         }
     }

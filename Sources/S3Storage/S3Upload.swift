@@ -194,6 +194,13 @@ final class S3Upload: ObjectUpload {
         if case .completing = state.withLockQuietly({ $0.phase }) {} else { try throwIfOver() }
         do {
             let facts = try publish(parts)
+            do {
+                try store.demandLock(key)
+            } catch {
+                // Nobody was told of it yet.
+                try? store.delete(key)
+                throw error
+            }
             state.withLock { $0.phase = .completed }
             return facts
         } catch {

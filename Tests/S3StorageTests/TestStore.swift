@@ -14,13 +14,14 @@ struct TestStore {
 
     init(
         _ server: S3Server, through lab: LabProxy? = nil, abilities: S3Abilities? = nil,
-        uploadByteCount: Int = 64 << 20, _ change: (inout S3Settings) -> Void = { _ in }
+        uploadByteCount: Int = 64 << 20, bucketHeaders: [(name: String, value: String)] = [],
+        _ change: (inout S3Settings) -> Void = { _ in }
     ) throws {
         bucket = "test-" + UUID().uuidString.lowercased()
         let direct = try Self.settings(server, server.endpoint, bucket)
         let maker = S3Client(settings: direct, credentials: Self.credentials(server))
         defer { maker.close() }
-        _ = try maker.send(S3Request(.put, nil, patience: .seconds(20)))
+        _ = try maker.send(S3Request(.put, nil, headers: bucketHeaders, patience: .seconds(20)))
         var settings = try Self.settings(server, lab?.endpoint ?? server.endpoint, bucket)
         change(&settings)
         store = S3Store(
