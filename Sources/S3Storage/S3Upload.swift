@@ -194,7 +194,7 @@ final class S3Upload: ObjectUpload {
         if case .completing = state.withLockQuietly({ $0.phase }) {} else { try throwIfOver() }
         do {
             let facts = try publish(parts)
-            do {
+            do throws(StorageError) {
                 try store.demandLock(key)
             } catch {
                 // Nobody was told of it yet.
