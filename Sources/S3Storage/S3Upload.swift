@@ -192,7 +192,7 @@ final class S3Upload: ObjectUpload {
             return state.parts
         }
         if case .completing = state.withLockQuietly({ $0.phase }) {} else { try throwIfOver() }
-        do {
+        do throws(StorageError) {
             let facts = try publish(parts)
             do throws(StorageError) {
                 try store.demandLock(key)
