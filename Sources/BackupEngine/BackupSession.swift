@@ -258,13 +258,12 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
         }
     }
 
-    /// The object must have the size that was sent; its first frame is read back through the reader, which also finds the
+    /// The object must have the size that was sent, as the store found it after the completion; its first frame is read back through the reader, which also finds the
     /// partitions. The writer's file key opens it, so a write-only host can do this too.
     private func checkStored(_ stored: ObjectFacts, _ facts: ArchiveFacts) throws {
-        let head = try backend.store.head(archiveKey)
         let expected = facts.access.archiveByteCount
-        guard head.byteCount == expected, stored.byteCount == expected else {
-            throw EngineError(.damaged, "\(expected) bytes were sent and \(head.byteCount) are stored")
+        guard stored.byteCount == expected else {
+            throw EngineError(.damaged, "\(expected) bytes were sent and \(stored.byteCount) are stored")
         }
         let source = StoredObject(store: backend.store, key: archiveKey, byteCount: expected)
         let reader = try ArchiveReader(source: source, access: facts.access, fileKey: writer.fileKey)

@@ -24,6 +24,7 @@ extension S3Store {
                     XMLTree(response.body)?["UploadId"]?.isEmpty == false
                         ? nil : S3Failure(response, self.client.settings)
                 }
+                noteBucket()
                 guard let identifier = XMLTree(response.body)?["UploadId"] else {
                     preconditionFailure("internal error: an upload without its identifier")
                 }

@@ -14,7 +14,6 @@ package final class S3Store: ObjectStore {
     /// Entity tags remembered; beyond that all are forgotten at once.
     private static let pinLimit = 4096
     private static let bucketCheckSeconds = 60
-    private static let checkMilliseconds = 15_000
 
     package let name: String
     let client: S3Client
@@ -85,6 +84,7 @@ package final class S3Store: ObjectStore {
                 forget(key)
                 throw S3Failure(.changed, "the object was replaced while it was read")
             }
+            noteBucket()
         } catch {
             if error.code == .changed { forget(key) }
             throw try meaning(of: error, key)
@@ -127,6 +127,9 @@ package final class S3Store: ObjectStore {
             return nil
         }
     }
+
+    /// Something was found in the bucket, or put there: it exists.
+    func noteBucket() { bucketSeenAt.withLock { $0 = ContinuousClock.now } }
 
     func forget(_ key: ObjectKey) { pins.withLock { $0[key] = nil } }
 
@@ -176,7 +179,7 @@ package final class S3Store: ObjectStore {
                 // Who may not ask for the bucket may still be told that an object is not there.
                 if error.code != .denied { return error.storageError(key.string) }
             }
-            bucketSeenAt.withLock { $0 = now }
+            noteBucket()
         }
         return StorageError(.absent, key.string, "no such object")
     }
@@ -229,7 +232,7 @@ package final class S3Store: ObjectStore {
         var request = S3Request(
             .get, nil, query: [("list-type", "2"), ("max-keys", "1"), ("prefix", client.settings.prefix)],
             patience: .zero)
-        request.totalMilliseconds = max(client.settings.connectMilliseconds, Self.checkMilliseconds)
+        request.totalMilliseconds = client.settings.connectMilliseconds
         do throws(S3Failure) {
             _ = try client.send(request) { response in
                 XMLTree(response.body)?.name == "ListBucketResult"

@@ -103,7 +103,8 @@ package protocol ObjectUpload: AnyObject, Sendable {
     /// `complete`. After an error all further calls but `abort` throw.
     func append(_ bytes: UnsafeRawBufferPointer) throws(StorageError)
 
-    /// Makes the object durable and visible, in this order, and never replaces one: `.alreadyExists`.
+    /// Makes the object durable and visible, in this order, and never replaces one: `.alreadyExists`. The facts are those of the
+    /// object as it is stored, asked of the store after it was made.
     ///
     /// After an error the upload is over: `abort` cleans up, and further calls throw.
     func complete() throws(StorageError) -> ObjectFacts
