@@ -29,6 +29,7 @@ package enum MountDaemon {
         var status = stat()
         _ = stat(mountpoint + "/status.json", &status)
         ready()
+        greetBackends(engine)
         session.waitUntilStopping()
         filesystem.close()
         session.finish()
@@ -55,6 +56,19 @@ package enum MountDaemon {
             isDone.withLock { $0 = true }
         }.detach()
         _ = isDone.wait(milliseconds: cleanUpMilliseconds) { $0 ? () : nil }
+    }
+
+    /// Opens a connection to each remote backend, so that the first read need not; and knows early who is away.
+    private static func greetBackends(_ engine: Engine) {
+        for backend in engine.backends.values where backend.isRemote {
+            NativeThread(name: "greeting") {
+                do {
+                    try backend.store.check()
+                } catch {
+                    engine.log.warning("backend \(backend.name) cannot be used now: \(error)")
+                }
+            }.detach()
+        }
     }
 
     private static let cleanUpMilliseconds = 2000

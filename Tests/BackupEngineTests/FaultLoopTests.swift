@@ -46,7 +46,7 @@ struct FaultLoopTests {
             if !struck { break }
             operation += 1
         }
-        // At least begin, several appends, complete, head, read, put.
+        // At least begin, several appends, complete, read, put.
         #expect(operation > 4)
         #expect(operation < 200)
     }
