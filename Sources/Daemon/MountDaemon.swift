@@ -3,6 +3,7 @@ internal import Filesystem
 internal import FuseBridge
 internal import Glibc
 internal import Logging
+internal import Storage
 internal import Workers
 
 /// The life of a mount: mounted → serving → ending (umount, SIGTERM, SIGINT, SIGHUP) → ended.
