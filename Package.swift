@@ -130,7 +130,9 @@ let package = Package(
         tests("ArchiveTests", ["Archive", "AgeFormat", "SeekableZstd", "CryptoPrimitives", "Workers"]),
         tests("RangeCacheTests", ["RangeCache", "Archive", "SystemIO", "Workers", logging]),
         // The whole program over a real mount.
-        .testTarget(name: "Scenarios", dependencies: ["holdfast"], path: "Tests/Scenarios", swiftSettings: settings),
+        tests(
+            "Scenarios",
+            ["holdfast", "TestSupport", "S3Storage", "Storage", "HTTPTransport", "CryptoPrimitives", "Workers"]),
     ],
     swiftLanguageModes: [.v6]
 )

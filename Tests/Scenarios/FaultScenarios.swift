@@ -5,8 +5,8 @@ extension Scenarios {
     @Suite("Bad input and faults", .serialized)
     struct Faults {
         /// A bench with one backup of 5 MiB, unmounted.
-        private func withBackup() throws -> MountBench {
-            let bench = try MountBench(mounts: false)
+        private func withBackup(on place: BenchPlace = .directory) throws -> MountBench {
+            let bench = try MountBench(mounts: false, on: place)
             _ = try bench.makeImage("a.raw", mebibytes: 5)
             try bench.run("holdfast backup a.raw --org acme --vm web --config c.toml")
             return bench
@@ -37,46 +37,54 @@ extension Scenarios {
             #expect(bare.status == 4, "\(bare)")
         }
 
-        @Test(.timeLimit(.minutes(3)))
-        func `a flipped bit anywhere is named, and a restore touches nothing`() throws {
-            let bench = try withBackup()
-            let archive = try bench.run("find backups -name '*.zst.age'")
-            let size = try #require(Int(bench.run("stat -c %s '\(archive)'")))
-            try bench.run("cp '\(archive)' good; echo old > out")
-            for place in [3, 30, 190, 250, size / 2, size / 2 + 70_000, size - 10, size - 100] {
+        @Test(.timeLimit(.minutes(3)), arguments: BenchPlace.all)
+        func `a flipped bit anywhere is named, and a restore touches nothing`(place: BenchPlace) throws {
+            let bench = try withBackup(on: place)
+            let archive = try #require(bench.archives.first)
+            try bench.fetch(archive, as: "good")
+            let size = try #require(Int(bench.run("echo old > out; stat -c %s good")))
+            for offset in [3, 30, 190, 250, size / 2, size / 2 + 70_000, size - 10, size - 100] {
                 try bench.run(
-                    "python3 -c \"d=bytearray(open('good','rb').read()); d[\(place)]^=4; open('\(archive)','wb').write(d)\""
+                    "python3 -c \"d=bytearray(open('good','rb').read()); d[\(offset)]^=4; open('bad','wb').write(d)\""
                 )
+                try bench.replace(archive, with: "bad")
                 let result = try bench.shell("holdfast restore acme/web/latest out --force --config c.toml")
-                #expect(result.status == 5, "byte \(place): \(result)")
+                #expect(result.status == 5, "byte \(offset): \(result)")
                 #expect(try bench.run("cat out") == "old")
                 #expect(try bench.shell("holdfast verify acme/web/latest --archive --config c.toml").status == 5)
             }
             for cut in [0, 100, 216, 70_000, size - 1] {
-                try bench.run("head -c \(cut) good > '\(archive)'")
+                try bench.run("head -c \(cut) good > bad")
+                try bench.replace(archive, with: "bad")
                 try expectFailure(bench, "holdfast restore acme/web/latest out --force", 5, "bytes")
             }
-            try bench.run("cp good '\(archive)' && holdfast verify acme/web/latest --config c.toml")
+            try bench.replace(archive, with: "good")
+            try bench.run("holdfast verify acme/web/latest --config c.toml")
         }
 
-        @Test(.timeLimit(.minutes(2)))
-        func `archives swapped within an org, or encrypted anew to the same key, are refused`() throws {
-            let bench = try withBackup()
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
+        func `archives swapped within an org, or encrypted anew to the same key, are refused`(place: BenchPlace) throws
+        {
+            let bench = try withBackup(on: place)
             try bench.run("sleep 1; holdfast backup a.raw --org acme --vm web --config c.toml")
-            let archives = try bench.run("find backups -name '*.zst.age' | sort").split(separator: "\n").map(
-                String.init)
-            try bench.run("cp '\(archives[0])' x && cp '\(archives[1])' '\(archives[0])' && cp x '\(archives[1])'")
+            let archives = try bench.archives
+            try bench.fetch(archives[0], as: "x")
+            try bench.fetch(archives[1], as: "y")
+            try bench.replace(archives[0], with: "y")
+            try bench.replace(archives[1], with: "x")
             try expectFailure(bench, "holdfast verify acme/web/latest", 5, "another archive")
             let recipient = try bench.run("holdfast keys show acme --json --config c.toml | jq -r .recipient")
-            try bench.run("age -d -i keys/acme.agekey x | age -r \(recipient) > '\(archives[0])'")
+            try bench.run("age -d -i keys/acme.agekey x | age -r \(recipient) > anew")
+            try bench.replace(archives[0], with: "anew")
             let first = try bench.backups[0]
             try expectFailure(bench, "holdfast restore \(first) out", 5, "another archive")
         }
 
-        @Test(.timeLimit(.minutes(2)))
-        func `sidecars and catalog rows that were changed or lost are found out`() throws {
-            let bench = try withBackup()
-            let sidecar = try bench.run("find backups -name '*.manifest.age'")
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
+        func `sidecars and catalog rows that were changed or lost are found out`(place: BenchPlace) throws {
+            let bench = try withBackup(on: place)
+            let sidecar = try #require(bench.sidecars.first)
+            try bench.fetch(sidecar, as: "kept.age")
             for change in [
                 "update backup set raw_size = raw_size + 1", "update backup_access set header = zeroblob(216)",
                 "update backup_access set seek_table = zeroblob(100)",
@@ -91,9 +99,11 @@ extension Scenarios {
                 #expect(rebuilt.status == 0, "\(change): \(rebuilt)")
                 try bench.run("holdfast verify acme/web/latest --config c.toml")
             }
-            try bench.run("rm -r state && mv '\(sidecar)' kept.age")
+            try bench.run("rm -r state")
+            try bench.removeObject(sidecar)
             try expectFailure(bench, "holdfast catalog rebuild", 5, "sidecar is missing")
-            try bench.run("mv kept.age '\(sidecar)' && holdfast catalog rebuild --config c.toml")
+            try bench.replace(sidecar, with: "kept.age")
+            try bench.run("holdfast catalog rebuild --config c.toml")
             try bench.run("holdfast restore acme/web/latest out --config c.toml && cmp a.raw out")
         }
 
@@ -170,9 +180,11 @@ extension Scenarios {
             try expectFailure(bench, "holdfast mount c.toml keys -o colour", 11, "unknown mount option")
         }
 
-        @Test(.timeLimit(.minutes(3)))
-        func `images of one byte, of odd sizes, and of 16 sparse GiB come back; an empty one is refused`() throws {
-            let bench = try MountBench()
+        @Test(.timeLimit(.minutes(3)), arguments: BenchPlace.usual)
+        func `images of one byte, of odd sizes, and of 16 sparse GiB come back; an empty one is refused`(
+            place: BenchPlace
+        ) throws {
+            let bench = try MountBench(on: place)
             for size in [1, 511, 513, 1_048_577] {
                 try bench.run("head -c \(size) /dev/urandom > odd.raw")
                 try bench.run(

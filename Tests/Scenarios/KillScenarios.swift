@@ -4,11 +4,11 @@ import Testing
 extension Scenarios {
     @Suite("SIGKILL at any moment", .serialized)
     struct Kills {
-        @Test(.timeLimit(.minutes(10)))
-        func `the daemon, killed 50 times while an image is written, registers nothing partial and loses nothing`()
-            throws
-        {
-            let bench = try MountBench()
+        @Test(.timeLimit(.minutes(10)), arguments: BenchPlace.all)
+        func `the daemon, killed while an image is written, registers nothing partial and loses nothing`(
+            place: BenchPlace
+        ) throws {
+            let bench = try MountBench(on: place)
             let seed = UInt64.random(in: 0...UInt64.max)
             print("seed of the kills: \(seed)")
             var state = seed
@@ -19,7 +19,7 @@ extension Scenarios {
             _ = try bench.makeImage("a.raw", mebibytes: 16)
             try bench.run("cp a.raw '\(bench.staging)/disk.raw'")
             var registered = 1
-            for round in 0..<50 {
+            for round in 0..<(place == .directory ? 50 : 15) {
                 let milliseconds = random(500)
                 // The writer may have ended before the kill: then its backup counts, if `cp` said so.
                 let copied = try bench.shell(
@@ -33,14 +33,16 @@ extension Scenarios {
                 if copied.status == 0 { #expect(backups == registered + 1, "round \(round), after \(milliseconds) ms") }
                 #expect(backups == registered || backups == registered + 1, "round \(round), after \(milliseconds) ms")
                 registered = backups
+                // A creation whose answer came after the end is in no journal; it has to be of an earlier second.
+                if place != .directory { try bench.run("sleep 1; holdfast backend gc --days 0 --config c.toml") }
                 try bench.expectClean(registered, "round \(round), after \(milliseconds) ms")
             }
             for backup in try bench.backups { try bench.run("holdfast verify '\(backup)' --config c.toml") }
         }
 
-        @Test(.timeLimit(.minutes(3)))
-        func `a writer, killed ten times, leaves nothing`() throws {
-            let bench = try MountBench()
+        @Test(.timeLimit(.minutes(3)), arguments: BenchPlace.usual)
+        func `a writer, killed ten times, leaves nothing`(place: BenchPlace) throws {
+            let bench = try MountBench(on: place)
             _ = try bench.makeImage("a.raw", mebibytes: 24)
             for round in 0..<10 {
                 _ = try bench.shell(

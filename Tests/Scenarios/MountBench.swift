@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TestSupport
 import Testing
 
 /// What a shell line did.
@@ -11,18 +12,19 @@ struct ShellResult: CustomStringConvertible {
     var description: String { "status \(status): \(output)" }
 }
 
-/// The built program, its configuration, key and backend in a temporary folder, and a real mount. Everything is undone when
-/// it goes.
+/// The built program, its configuration and key in a temporary folder, its backend there or in a bucket of its own, and a
+/// real mount. Everything but the bucket, which goes with its server, is undone when it goes.
 final class MountBench {
     static let isPossible = getuid() == 0 && access("/dev/fuse", R_OK | W_OK) == 0
 
     let folder: String
+    /// nil if the backend is a folder.
+    let bucket: BenchBucket?
     private(set) var isMounted = false
 
     var mount: String { folder + "/mnt" }
     var staging: String { mount + "/staging/local/acme/web" }
     var latest: String { mount + "/local/acme/web/latest" }
-    var backend: String { folder + "/backups" }
 
     /// Beside the test program, where SwiftPM puts both; or named by the environment.
     static let program: String = {
@@ -32,16 +34,50 @@ final class MountBench {
         return URL(fileURLWithPath: own).deletingLastPathComponent().appendingPathComponent("holdfast").path
     }()
 
-    init(mounts: Bool = true, config: String = "") throws {
+    /// - Parameters:
+    ///   - place: where the backend `local` is.
+    ///   - lab: what stands before the server of that place.
+    ///   - bucketSettings: lines of the backend's table, for a bucket.
+    ///   - config: more lines of the file.
+    init(
+        mounts: Bool = true, on place: BenchPlace = .directory, through lab: LabProxy? = nil,
+        bucketSettings: String = "",
+        config: String = ""
+    ) throws {
         folder = "/tmp/holdfast-scenario-\(UUID().uuidString.prefix(8))"
+        bucket = try place.serverKind.map { try BenchBucket(S3Server.shared($0)) }
         try FileManager.default.createDirectory(atPath: folder + "/mnt", withIntermediateDirectories: true)
-        try FileManager.default.createDirectory(atPath: backend, withIntermediateDirectories: true)
+        var backendTable = """
+            type = "directory"
+            path = "backups"
+            """
+        if let bucket {
+            let server = bucket.server
+            backendTable = """
+                type = "s3"
+                endpoint = "\(lab?.endpoint ?? server.endpoint)"
+                bucket = "\(bucket.name)"
+                region = "\(server.region)"
+                credentials_file = "credentials"
+                \(bucketSettings)
+                """
+            let credentials = """
+                [default]
+                aws_access_key_id = \(server.accessKey)
+                aws_secret_access_key = \(server.secretKey)
+
+                """
+            _ = FileManager.default.createFile(
+                atPath: folder + "/credentials", contents: Data(credentials.utf8),
+                attributes: [.posixPermissions: 0o600])
+        } else {
+            try FileManager.default.createDirectory(atPath: folder + "/backups", withIntermediateDirectories: true)
+        }
         try """
         state_dir = "state"
         keys_dir = "keys"
         [backends.local]
-        type = "directory"
-        path = "backups"
+        \(backendTable)
         \(config)
         """.write(toFile: folder + "/c.toml", atomically: true, encoding: .utf8)
         #expect(try shell("holdfast keys create acme --config c.toml").status == 0)
@@ -174,21 +210,6 @@ final class MountBench {
         get throws {
             try run("holdfast list --json --config c.toml | jq -r '.[].backup'").split(separator: "\n").map(String.init)
         }
-    }
-
-    /// Objects and leftovers at the backend, folders apart.
-    var backendFiles: [String] {
-        get throws { try run("cd backups && find . -type f | sort").split(separator: "\n").map(String.init) }
-    }
-
-    /// Nothing half-done: two objects for each backup, no upload under way, an empty journal.
-    func expectClean(_ backupCount: Int, _ what: String = "", _ location: SourceLocation = #_sourceLocation) throws {
-        let files = try backendFiles
-        #expect(try backups.count == backupCount, "\(what)", sourceLocation: location)
-        #expect(files.count == 2 * backupCount, "\(what): \(files)", sourceLocation: location)
-        #expect(
-            try run("sqlite3 state/catalog.sqlite 'select count(*) from upload'") == "0", "\(what)",
-            sourceLocation: location)
     }
 }
 

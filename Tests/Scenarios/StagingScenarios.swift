@@ -4,9 +4,10 @@ import Testing
 extension Scenarios {
     @Suite("Staging: when is it a backup?", .serialized)
     struct Staging {
-        @Test(.timeLimit(.minutes(2)))
-        func `rule 1: close returns when the backup is committed, and the name stays readable`() throws {
-            let bench = try MountBench()
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.all)
+        func `rule 1: close returns when the backup is committed, and the name stays readable`(place: BenchPlace) throws
+        {
+            let bench = try MountBench(on: place)
             let image = try bench.makeImage("a.raw", mebibytes: 9)
             try bench.run("cp a.raw '\(bench.staging)/disk.raw'")
             try bench.expectClean(1)
@@ -17,9 +18,11 @@ extension Scenarios {
             try bench.expectClean(1)
         }
 
-        @Test(.timeLimit(.minutes(2)))
-        func `rule 2: what nothing was written to is no backup, and a shell's redirection is one`() throws {
-            let bench = try MountBench()
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
+        func `rule 2: what nothing was written to is no backup, and a shell's redirection is one`(place: BenchPlace)
+            throws
+        {
+            let bench = try MountBench(on: place)
             try bench.run("touch '\(bench.staging)/disk.raw'; true > '\(bench.staging)/disk.raw'")
             try bench.expectClean(0)
             _ = try bench.makeImage("a.raw", mebibytes: 3)
@@ -28,18 +31,19 @@ extension Scenarios {
         }
 
         @Test(
-            .timeLimit(.minutes(2)), arguments: ["os.kill(os.getpid(), 9)", "os._exit(3)", "os.kill(os.getpid(), 15)"])
-        func `rule 3: a writer that dies aborts the backup`(death: String) throws {
-            let bench = try MountBench()
+            .timeLimit(.minutes(2)), arguments: ["os.kill(os.getpid(), 9)", "os._exit(3)", "os.kill(os.getpid(), 15)"],
+            BenchPlace.usual)
+        func `rule 3: a writer that dies aborts the backup`(death: String, place: BenchPlace) throws {
+            let bench = try MountBench(on: place)
             _ = try bench.python("f=os.open(p,os.O_CREAT|os.O_WRONLY)\nos.write(f,b'x'*3000000)\n\(death)")
             try bench.expectClean(0, death)
             #expect(bench.status.contains("state: failed"))
             #expect(bench.status.contains("signal") || bench.status.contains("status 3"), "\(bench.status)")
         }
 
-        @Test(.timeLimit(.minutes(2)))
-        func `rule 3 goes on while a script has the file open`() throws {
-            let bench = try MountBench()
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.all)
+        func `rule 3 goes on while a script has the file open`(place: BenchPlace) throws {
+            let bench = try MountBench(on: place)
             _ = try bench.makeImage("a.raw", mebibytes: 3)
             let result = try bench.shell("(cat a.raw; exit 3) > '\(bench.staging)/disk.raw'")
             #expect(result.status == 3, "\(result)")
@@ -47,9 +51,9 @@ extension Scenarios {
             #expect(bench.status.contains("status 3"), "\(bench.status)")
         }
 
-        @Test(.timeLimit(.minutes(2)))
-        func `rule 4: of a declared size exactly that much must come`() throws {
-            let bench = try MountBench()
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
+        func `rule 4: of a declared size exactly that much must come`(place: BenchPlace) throws {
+            let bench = try MountBench(on: place)
             _ = try bench.makeImage("a.raw", mebibytes: 3)
             let path = bench.staging + "/disk.raw"
             #expect(
@@ -64,9 +68,9 @@ extension Scenarios {
             try bench.expectClean(1)
         }
 
-        @Test(.timeLimit(.minutes(2)))
-        func `rule 5: an image that says it is longer, or was longer before, is refused`() throws {
-            let bench = try MountBench()
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
+        func `rule 5: an image that says it is longer, or was longer before, is refused`(place: BenchPlace) throws {
+            let bench = try MountBench(on: place)
             let path = bench.staging + "/disk.raw"
             try bench.run("truncate -s 16M gpt.raw && sgdisk -n 1:2048:0 gpt.raw")
             #expect(try bench.shell("head -c 9M gpt.raw | dd of='\(path)' bs=64k").status != 0)
@@ -84,9 +88,9 @@ extension Scenarios {
             try bench.expectClean(2)
         }
 
-        @Test(.timeLimit(.minutes(2)))
-        func `rule 6: a dot name is uploaded, and registered by mv; rsync works`() throws {
-            let bench = try MountBench()
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.all)
+        func `rule 6: a dot name is uploaded, and registered by mv; rsync works`(place: BenchPlace) throws {
+            let bench = try MountBench(on: place)
             _ = try bench.makeImage("disk.raw", mebibytes: 5)
             try bench.run("dd if=disk.raw of='\(bench.staging)/.disk.raw' bs=1M")
             #expect(try bench.backups.isEmpty)
@@ -105,9 +109,9 @@ extension Scenarios {
             try bench.expectClean(3)
         }
 
-        @Test(.timeLimit(.minutes(2)))
-        func `rule 7: a write after the commit withdraws the backup and fails`() throws {
-            let bench = try MountBench()
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
+        func `rule 7: a write after the commit withdraws the backup and fails`(place: BenchPlace) throws {
+            let bench = try MountBench(on: place)
             let result = try bench.python(
                 """
                 f=os.open(p,os.O_CREAT|os.O_WRONLY)
@@ -124,9 +128,11 @@ extension Scenarios {
             try bench.expectClean(0)
         }
 
-        @Test(.timeLimit(.minutes(2)))
-        func `a child that closes its copy, and a parent that closes before its child writes, end nothing`() throws {
-            let bench = try MountBench()
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
+        func `a child that closes its copy, and a parent that closes before its child writes, end nothing`(
+            place: BenchPlace
+        ) throws {
+            let bench = try MountBench(on: place)
             let result = try bench.python(
                 """
                 import subprocess
@@ -151,9 +157,10 @@ extension Scenarios {
             try bench.expectClean(2)
         }
 
-        @Test(.timeLimit(.minutes(2)))
-        func `rule 8: removing the file while it streams aborts the upload and leaves nothing`() throws {
-            let bench = try MountBench()
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
+        func `rule 8: removing the file while it streams aborts the upload and leaves nothing`(place: BenchPlace) throws
+        {
+            let bench = try MountBench(on: place)
             let result = try bench.python(
                 """
                 f=os.open(p,os.O_CREAT|os.O_WRONLY)
@@ -170,9 +177,9 @@ extension Scenarios {
             try bench.expectClean(0)
         }
 
-        @Test(.timeLimit(.minutes(2)))
-        func `a second writer is told that the name is busy`() throws {
-            let bench = try MountBench()
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
+        func `a second writer is told that the name is busy`(place: BenchPlace) throws {
+            let bench = try MountBench(on: place)
             let result = try bench.python(
                 """
                 f=os.open(p,os.O_CREAT|os.O_WRONLY)
@@ -205,9 +212,11 @@ extension Scenarios {
             #expect(result.status == 0, "\(result)")
         }
 
-        @Test(.timeLimit(.minutes(2)))
-        func `gaps are zeros, parallel writers are put into order, and a write behind the stream fails`() throws {
-            let bench = try MountBench()
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.all)
+        func `gaps are zeros, parallel writers are put into order, and a write behind the stream fails`(
+            place: BenchPlace
+        ) throws {
+            let bench = try MountBench(on: place)
             let result = try bench.python(
                 """
                 f=os.open(p,os.O_CREAT|os.O_WRONLY)
@@ -232,9 +241,9 @@ extension Scenarios {
             #expect(bench.status.contains("too late"), "\(bench.status)")
         }
 
-        @Test(.timeLimit(.minutes(2)))
-        func `qemu-img converts straight into staging`() throws {
-            let bench = try MountBench()
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
+        func `qemu-img converts straight into staging`(place: BenchPlace) throws {
+            let bench = try MountBench(on: place)
             _ = try bench.makeImage("a.raw", mebibytes: 12)
             try bench.run(
                 "printf end >> a.raw; truncate -s 13M a.raw; printf x | dd of=a.raw bs=1 seek=13631487 conv=notrunc")
@@ -244,9 +253,11 @@ extension Scenarios {
             try bench.run("cmp a.raw '\(bench.latest)/disk.raw'")
         }
 
-        @Test(.timeLimit(.minutes(2)), arguments: ["kill -TERM %", "umount -l mnt; kill -TERM %"])
-        func `the end of the mount gives a writer an error and leaves nothing`(ending: String) throws {
-            let bench = try MountBench()
+        @Test(
+            .timeLimit(.minutes(2)), arguments: ["kill -TERM %", "umount -l mnt; kill -TERM %"], BenchPlace.usual)
+        func `the end of the mount gives a writer an error and leaves nothing`(ending: String, place: BenchPlace) throws
+        {
+            let bench = try MountBench(on: place)
             _ = try bench.makeImage("a.raw", mebibytes: 3)
             try bench.run("cp a.raw '\(bench.staging)/disk.raw'")
             let line = ending.replacingOccurrences(of: "%", with: "\(try bench.daemon)")

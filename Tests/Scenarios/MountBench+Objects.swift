@@ -1,0 +1,53 @@
+import Foundation
+import Testing
+
+/// What is at the backend, wherever that is.
+extension MountBench {
+    /// Objects and leftovers, folders apart.
+    var backendFiles: [String] {
+        get throws {
+            if let bucket { return try bucket.keys() }
+            return try run("cd backups && find . -type f | sort").split(separator: "\n").map { String($0.dropFirst(2)) }
+        }
+    }
+
+    var archives: [String] { get throws { try backendFiles.filter { $0.hasSuffix(".zst.age") } } }
+    var sidecars: [String] { get throws { try backendFiles.filter { $0.hasSuffix(".manifest.age") } } }
+
+    /// Copies an object into the bench's folder.
+    func fetch(_ key: String, as file: String) throws {
+        guard let bucket else {
+            try run("cp 'backups/\(key)' '\(file)'")
+            return
+        }
+        try Data(try bucket.read(key)).write(to: URL(fileURLWithPath: folder + "/" + file))
+    }
+
+    /// Puts a file of the bench's folder at the backend, over what is there.
+    func replace(_ key: String, with file: String) throws {
+        guard let bucket else {
+            try run("cp '\(file)' 'backups/\(key)'")
+            return
+        }
+        try bucket.replace(key, with: [UInt8](Data(contentsOf: URL(fileURLWithPath: folder + "/" + file))))
+    }
+
+    func removeObject(_ key: String) throws {
+        guard let bucket else {
+            try run("rm 'backups/\(key)'")
+            return
+        }
+        try bucket.remove(key)
+    }
+
+    /// Nothing half-done: two objects for each backup, no upload under way, an empty journal.
+    func expectClean(_ backupCount: Int, _ what: String = "", _ location: SourceLocation = #_sourceLocation) throws {
+        let files = try backendFiles
+        #expect(try backups.count == backupCount, "\(what)", sourceLocation: location)
+        #expect(files.count == 2 * backupCount, "\(what): \(files)", sourceLocation: location)
+        #expect(try bucket?.unfinishedUploads() ?? [] == [], "\(what)", sourceLocation: location)
+        #expect(
+            try run("sqlite3 state/catalog.sqlite 'select count(*) from upload'") == "0", "\(what)",
+            sourceLocation: location)
+    }
+}
