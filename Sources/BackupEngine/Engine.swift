@@ -36,7 +36,8 @@ package struct MemoryPlan: Sendable, Hashable {
     package let pipelineByteCount: Int
     /// Decoded frames, those being read among them.
     package let frameCacheByteCount: Int
-    /// Ciphertext between fetch and decode: half of it is what one reader has ahead, twice what a link of 1 Gbit/s and 50 ms holds.
+    /// Ciphertext between fetch and decode: half of it is what one reader may have ahead, more than twice what a link of 1 Gbit/s
+    /// and 50 ms holds.
     package let fetchByteCount: Int
     /// Parts of uploads until they are stored.
     package let uploadByteCount: Int
@@ -48,7 +49,7 @@ package struct MemoryPlan: Sendable, Hashable {
         pipelineByteCount = budgetByteCount / 8 * 2
         frameCacheByteCount = budgetByteCount / 8 * 2
         uploadByteCount = budgetByteCount / 4
-        fetchByteCount = budgetByteCount / 32 * 3
+        fetchByteCount = budgetByteCount / 8
         fetchReserveByteCount = max(2 << 20, budgetByteCount / 64)
     }
 }
