@@ -1,6 +1,8 @@
-"""The parts of contrib/bench/slice that a shell cannot time.
+"""The parts of contrib/bench/slice and contrib/bench/s3 that a shell cannot time.
 
-usage: random-reads.py IMAGE FILE cold|warm     p50 of reading 4 KiB of FILE, in milliseconds
+usage: random-reads.py IMAGE FILE cold [READS]  p50 of reading 4 KiB of FILE, in milliseconds
+       random-reads.py IMAGE FILE warm
+       random-reads.py IMAGE FILE first         milliseconds from opening FILE to 4 KiB of its data
        random-reads.py IMAGE FILE sample        an eighth of the data of IMAGE into FILE; prints the bytes of all data
 
 Only the data of IMAGE counts: reading a hole costs nothing. Each cold read falls into a MiB that was not
@@ -52,7 +54,8 @@ def timed_reads(descriptor, offsets, expected):
 
 
 def main():
-    image, path, mode = sys.argv[1:]
+    image, path, mode = sys.argv[1:4]
+    cold_reads = int(sys.argv[4]) if len(sys.argv) > 4 else COLD_READS
     blocks = data_mebibytes(image)
     if mode == "sample":
         with open(image, "rb") as source, open(path, "wb") as sample:
@@ -65,10 +68,18 @@ def main():
     generator = random.Random(1)
     generator.shuffle(blocks)
     offsets = [block + generator.randrange(MEBIBYTE // BLOCK) * BLOCK for block in blocks]
+    if mode == "first":
+        start = time.perf_counter()
+        first = os.pread(os.open(path, os.O_RDONLY), BLOCK, offsets[0])
+        seconds = time.perf_counter() - start
+        if first != os.pread(os.open(image, os.O_RDONLY), BLOCK, offsets[0]):
+            sys.exit(f"error: the first read, at offset {offsets[0]}, gave other bytes than the image has")
+        print(f"{seconds * 1000:.3f}")
+        return
     descriptor = os.open(path, os.O_RDONLY)
     expected = os.open(image, os.O_RDONLY)
     if mode == "cold":
-        seconds = timed_reads(descriptor, offsets[:COLD_READS], expected)
+        seconds = timed_reads(descriptor, offsets[:cold_reads], expected)
     else:
         places = offsets[-WARM_PLACES:]
         timed_reads(descriptor, places, expected)
