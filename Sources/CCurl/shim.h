@@ -21,6 +21,10 @@ static inline CURLcode holdfast_curl_set_progress(
     CURL *easy, int (*progress)(void *, curl_off_t, curl_off_t, curl_off_t, curl_off_t)) {
     return curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, progress);
 }
+static inline CURLcode holdfast_curl_set_before_request(
+    CURL *easy, int (*before)(void *, char *, char *, int, int)) {
+    return curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, before);
+}
 static inline CURLcode holdfast_curl_get_large(CURL *easy, CURLINFO information, curl_off_t *value) {
     return curl_easy_getinfo(easy, information, value);
 }

@@ -19,6 +19,8 @@ final class Exchange: @unchecked Sendable {
     private var progress: (byteCount: curl_off_t, at: ContinuousClock.Instant)?
     private var response = HTTPResponse(status: 0)
     private var headerByteCount = 0
+    /// How often libcurl has begun to send the request.
+    private var startCount = 0
     /// Why a callback refused to go on.
     private var refusal: HTTPFailure?
     private let result = Monitor<Result<HTTPResponse, HTTPFailure>?>(nil)
@@ -68,7 +70,7 @@ final class Exchange: @unchecked Sendable {
         case .head: set(CURLOPT_NOBODY, 1)
         case .delete: holdfast_curl_set_string(easy, CURLOPT_CUSTOMREQUEST, "DELETE")
         case .put, .post:
-            // As fields: libcurl can send memory again by itself when a kept connection turns out to be dead.
+            // As fields: libcurl can send memory again by itself when a kept connection turns out to be dead; see `starts`.
             set(CURLOPT_POST, 1)
             holdfast_curl_set_string(easy, CURLOPT_CUSTOMREQUEST, request.method.rawValue)
             holdfast_curl_set_large(easy, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(body?.count ?? 0))
@@ -84,6 +86,14 @@ final class Exchange: @unchecked Sendable {
         holdfast_curl_set_progress(easy) { me, _, received, _, sent in
             guard let me else { return 1 }
             return Unmanaged<Exchange>.fromOpaque(me).takeUnretainedValue().goesOn(received, sent) ? 0 : 1
+        }
+        if request.isSentOnce {
+            set(CURLOPT_PREREQDATA, pointer: me)
+            holdfast_curl_set_before_request(easy) { me, _, _, _, _ in
+                guard let me else { return CURL_PREREQFUNC_ABORT }
+                return Unmanaged<Exchange>.fromOpaque(me).takeUnretainedValue().starts()
+                    ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT
+            }
         }
         holdfast_curl_set_receiver(easy, CURLOPT_HEADERFUNCTION) { bytes, size, count, me in
             guard let bytes, let me else { return 0 }
@@ -109,6 +119,15 @@ final class Exchange: @unchecked Sendable {
 
     private func set(_ option: CURLoption, pointer: UnsafeRawPointer?) {
         holdfast_curl_set_pointer(easy, option, pointer)
+    }
+
+    /// Asked before each start of a request that is sent once. A kept connection that ends without an answer makes libcurl send
+    /// the request again, unasked, and nobody would know that it was carried out twice.
+    private func starts() -> Bool {
+        startCount += 1
+        guard startCount > 1 else { return true }
+        refusal = HTTPFailure(code: .interrupted, detail: "the kept connection was closed without an answer")
+        return false
     }
 
     // MARK: The answer, as it comes

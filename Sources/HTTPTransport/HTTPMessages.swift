@@ -14,6 +14,9 @@ package struct HTTPRequest: Sendable {
     package var headers: [(name: String, value: String)]
     /// A kept connection that was idle for longer is not used: where it leads, nobody may be any more. 0 demands a new one.
     package var maximumIdleSeconds = 30
+    /// Never sent again unasked, for what it does twice is not what it does once. Other requests are, when a kept connection ends
+    /// without a byte of the answer: without this the caller would not learn that it may have been carried out already.
+    package var isSentOnce = false
     /// For the whole exchange; nil leaves it to the transport's limits, which look at progress only.
     package var totalMilliseconds: Int?
 

@@ -19,6 +19,8 @@ final class S3Client: Sendable {
     /// How often one request may be led elsewhere or given another date.
     private static let correctionLimit = 3
     private static let probeMilliseconds = 3000
+    /// What S3 tolerates between the clocks: 15 minutes.
+    private static let toleratedSkewSeconds: Int64 = 900
 
     /// What was learned from answers.
     private struct Learned {
@@ -79,6 +81,7 @@ final class S3Client: Sendable {
                 throw lastFailure ?? awayFailure()
             }
             var failure: S3Failure
+            let before = learned.withLock { $0 }
             do throws(S3Failure) {
                 let response = try sendOnce(
                     request, payloadHash: payloadHash, body, into: buffer, limit, cancellation, isFirst: attempt == 0)
@@ -86,7 +89,9 @@ final class S3Client: Sendable {
                 failure = refusal
             } catch {
                 failure = error
-                if let response = error.response, corrections < Self.correctionLimit, learn(from: response) {
+                if let response = error.response, corrections < Self.correctionLimit,
+                    learn(from: response, knowing: before)
+                {
                     corrections += 1
                     continue
                 }
@@ -134,6 +139,8 @@ final class S3Client: Sendable {
         availability.noteRequest()
         var message = signed(request, payloadHash: payloadHash)
         message.totalMilliseconds = request.totalMilliseconds
+        message.isSentOnce =
+            request.method == .post || request.headers.contains { $0.name.lowercased() == "if-none-match" }
         message.maximumIdleSeconds = isFirst ? maximumIdleSeconds : 0
         let response: HTTPResponse
         do throws(HTTPFailure) {
@@ -198,17 +205,22 @@ final class S3Client: Sendable {
     // MARK: Learning
 
     /// Takes over what a refusal says about region, host or time. True when the same request may succeed now.
-    private func learn(from response: HTTPResponse) -> Bool {
+    ///
+    /// `before`: what was known when the request was made. Of several that are refused at once each has to be sent again, not only
+    /// the first that learns.
+    private func learn(from response: HTTPResponse, knowing before: Learned) -> Bool {
         let document = XMLTree(response.body)
         let word = document?["Code"]
-        if word == "RequestTimeTooSkewed" || word == "RequestExpired" {
-            guard let date = response.header("date").flatMap(HTTPDate.seconds) else { return false }
-            let offset = date - Int64(time(nil))
-            return learned.withLock { learned in
-                guard abs(offset - learned.clockOffset) > 60 else { return false }
-                learned.clockOffset = offset
-                return true
-            }
+        let offset = response.header("date").flatMap(HTTPDate.seconds).map { $0 - Int64(time(nil)) }
+        // An answer to HEAD has no word.
+        let isSkewed =
+            response.status == 403 && response.body.isEmpty
+            && abs((offset ?? 0) - before.clockOffset) > Self.toleratedSkewSeconds
+        if word == "RequestTimeTooSkewed" || word == "RequestExpired" || isSkewed {
+            guard let offset else { return false }
+            guard abs(offset - before.clockOffset) > 60 else { return false }
+            learned.withLock { $0.clockOffset = offset }
+            return true
         }
         let isElsewhere = [301, 302, 307, 308].contains(response.status) || word == "AuthorizationHeaderMalformed"
         guard isElsewhere || response.status == 400 else { return false }
@@ -216,12 +228,12 @@ final class S3Client: Sendable {
         let host = document?["Endpoint"]
         return learned.withLock { learned in
             var changes = false
-            if let region, !region.isEmpty, region != learned.region {
+            if let region, !region.isEmpty, region != before.region {
                 learned.region = region
                 changes = true
             }
-            if isElsewhere, let host, let endpoint = learned.endpoint.redirected(to: host, bucket: settings.bucket),
-                endpoint != learned.endpoint
+            if isElsewhere, let host, let endpoint = before.endpoint.redirected(to: host, bucket: settings.bucket),
+                endpoint != before.endpoint
             {
                 learned.endpoint = endpoint
                 changes = true

@@ -55,6 +55,35 @@ struct HTTPTransportTests {
         #expect(server.connectionCount == 1, "connections are kept")
     }
 
+    @Test(arguments: [HTTPRequest.Method.get, .put, .post], [true, false])
+    func `what is sent once is not sent again when a kept connection ends without an answer`(
+        method: HTTPRequest.Method, isSentOnce: Bool
+    ) throws {
+        let paths = Mutex<[String]>([])
+        let server = try ScriptedServer { peer in
+            let isFirstSpoiled = paths.withLock { paths in
+                paths.append(String(peer.head.split(separator: " ")[1]))
+                return paths.last == "/spoiled" && paths.count { $0 == "/spoiled" } == 1
+            }
+            if isFirstSpoiled {
+                peer.resetsOnClose()
+                return false
+            }
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            return true
+        }
+        defer { server.stop() }
+        let transport = HTTPTransport(Self.settings())
+        defer { transport.close() }
+        _ = try transport.perform(HTTPRequest(.get, server.url + "/first"))
+        var request = HTTPRequest(method, server.url + "/spoiled")
+        request.isSentOnce = isSentOnce
+        let body = [UInt8](repeating: 1, count: 1000)
+        let failure = code { _ = try body.withUnsafeBytes { try transport.perform(request, body: $0) } }
+        #expect(failure == (isSentOnce ? .interrupted : nil))
+        #expect(paths.withLock { $0.count { $0 == "/spoiled" } } == (isSentOnce ? 1 : 2))
+    }
+
     @Test func `a body goes into the buffer of a success only`() throws {
         let server = try ScriptedServer { peer in
             let status = peer.head.contains("/good") ? "206 Partial Content" : "404 Not Found"
