@@ -54,6 +54,7 @@ let package = Package(
         library("SeekableZstd", ["CZstd"]),
         library("Archive", ["Workers", "CryptoPrimitives", "AgeFormat", "SeekableZstd"]),
         library("RangeCache", ["SystemIO", "Workers", "CryptoPrimitives", "Archive", logging]),
+        library("ReadTrace", ["SystemIO", "Workers"]),
         library("Storage", ["SystemIO"]),
         library(
             "S3Storage",
@@ -73,14 +74,14 @@ let package = Package(
             "Filesystem",
             [
                 "BackupEngine", "Workers", "CryptoPrimitives", "SeekableZstd", "BackupNames", "Archive", "Storage",
-                "Manifest", "OrgKeys", "Catalog", "RangeCache", logging,
+                "Manifest", "OrgKeys", "Catalog", "RangeCache", "ReadTrace", logging,
             ]),
         library("FuseBridge", ["CFuse", "Filesystem", "BackupEngine", "Workers"]),
         library(
             "Daemon",
             [
                 "FuseBridge", "Filesystem", "BackupEngine", "Configuration", "Catalog", "OrgKeys", "Storage",
-                "S3Storage", "RangeCache",
+                "S3Storage", "RangeCache", "ReadTrace",
                 "Workers", "BackupNames", "SystemIO", "Archive", "AgeFormat", logging,
             ]),
         .executableTarget(
@@ -88,14 +89,14 @@ let package = Package(
             dependencies: [
                 "Daemon", "FuseBridge", "BackupEngine", "Configuration", "Catalog", "OrgKeys", "Storage", "Workers",
                 "BackupNames", "SystemIO", "Archive", "Manifest", "CryptoPrimitives", "AgeFormat", "SeekableZstd",
-                logging,
+                "ReadTrace", logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 
         library("StorageTesting", ["Storage"]),
         // Real S3 servers, and the lab of faults and latency before them: what drives Tests/Servers and Tests/Lab.
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
-        tests("LabTests", ["TestSupport"]),
+        tests("LabTests", ["TestSupport", "Workers"]),
         tests("SystemIOTests", ["SystemIO"]),
         tests("StorageTests", ["Storage", "StorageTesting", "SystemIO"]),
         tests("CryptoPrimitivesTests", ["CryptoPrimitives"]),
@@ -128,6 +129,7 @@ let package = Package(
                 logging,
             ]),
         tests("ArchiveTests", ["Archive", "AgeFormat", "SeekableZstd", "CryptoPrimitives", "Workers"]),
+        tests("ReadTraceTests", ["ReadTrace"]),
         tests("RangeCacheTests", ["RangeCache", "Archive", "SystemIO", "Workers", logging]),
         // The whole program over a real mount.
         tests(

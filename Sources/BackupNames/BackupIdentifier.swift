@@ -28,6 +28,9 @@ package struct BackupIdentifier: Hashable, Sendable, CustomStringConvertible {
 
     package var description: String { "\(backend):\(org)/\(vm)/\(date)/\(disk)" }
 
+    /// The image's path below the mountpoint.
+    package var pathInTree: String { "\(backend)/\(org)/\(vm)/\(date)/\(disk).raw" }
+
     /// The archive's object key, below the backend's prefix.
     package var archiveKey: String { "\(org)/\(vm)/\(date)/\(disk).raw.zst.age" }
 

@@ -3,6 +3,7 @@ internal import Filesystem
 internal import FuseBridge
 internal import Glibc
 internal import Logging
+internal import ReadTrace
 internal import Storage
 internal import Workers
 
@@ -16,8 +17,9 @@ package enum MountDaemon {
     package static func run(
         _ engine: Engine, at mountpoint: String, options: MountOptions, signals: EndingSignals, ready: () -> Void
     ) throws {
+        let trace = try options.tracePath.map { path throws(ReadTraceError) in try TraceRecorder(path: path) }
         cleanUp(engine)
-        let filesystem = BackupFilesystem(engine: engine)
+        let filesystem = BackupFilesystem(engine: engine, trace: trace)
         let session = try FuseSession(
             filesystem, at: mountpoint, appearance: options.appearance, options: options.kernelOptions)
         session.start()
@@ -34,6 +36,11 @@ package enum MountDaemon {
         session.waitUntilStopping()
         filesystem.close()
         session.finish()
+        do {
+            try trace?.close()
+        } catch {
+            log.error("the trace is not complete: \(error)")
+        }
         log.info("unmounted \(mountpoint)")
         let isClosed = Monitor(false)
         NativeThread(name: "closing") {

@@ -12,6 +12,8 @@ package struct MountOptions: Sendable, Hashable {
     package var appearance: MountAppearance
     /// What goes to libfuse.
     package var kernelOptions: [String] = []
+    /// Where to write down what is read.
+    package var tracePath: String?
 
     package static var standard: MountOptions {
         MountOptions(appearance: MountAppearance(userID: getuid(), groupID: getgid(), umask: 0))
@@ -41,6 +43,11 @@ package struct MountOptions: Sendable, Hashable {
             case "uid": appearance.userID = try Self.number(parts, radix: 10)
             case "gid": appearance.groupID = try Self.number(parts, radix: 10)
             case "umask": appearance.umask = try Self.number(parts, radix: 8)
+            case "record":
+                guard parts.count == 2, !parts[1].isEmpty else {
+                    throw MountOptionError(detail: "mount option \"record\" wants a file: record=FILE")
+                }
+                tracePath = parts[1]
             case "fsname", "context", "fscontext", "defcontext", "rootcontext": kernelOptions.append(option)
             default: throw MountOptionError(detail: "unknown mount option \"\(option)\"")
             }

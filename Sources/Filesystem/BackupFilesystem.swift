@@ -4,6 +4,7 @@ internal import Catalog
 internal import Glibc
 internal import Logging
 internal import Manifest
+package import ReadTrace
 internal import SeekableZstd
 internal import Storage
 internal import Synchronization
@@ -23,13 +24,14 @@ package final class BackupFilesystem: Sendable {
     private let started: Int64
     let errors = RecentErrors()
 
-    package init(engine: Engine) {
+    /// - Parameter trace: notes what is read of the images
+    package init(engine: Engine, trace: TraceRecorder? = nil) {
         self.engine = engine
         tree = BackupTree(engine: engine)
         staging = StagingArea(engine: engine)
         let (errors, clock) = (errors, engine.clock)
         let pending = PendingReads { errors.note("\($0)", at: clock.secondsSince1970) }
-        readPath = ReadPath(engine: engine, pending: pending)
+        readPath = ReadPath(engine: engine, pending: pending, trace: trace)
         disks = OpenDisks(engine: engine, readPath: readPath)
         started = engine.clock.secondsSince1970
     }

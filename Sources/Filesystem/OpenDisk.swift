@@ -1,5 +1,6 @@
 internal import Archive
 package import BackupEngine
+internal import BackupNames
 internal import SeekableZstd
 internal import Synchronization
 
@@ -7,11 +8,14 @@ internal import Synchronization
 package final class OpenDisk: Sendable {
     package let backup: OpenBackup
     let serial: UInt64
+    /// `backend/org/vm/date/disk.raw`
+    let pathInTree: String
     private let readPath: ReadPath
     private let viewCount = Atomic(0)
 
     init(backup: OpenBackup, serial: UInt64, readPath: ReadPath) {
         self.backup = backup
+        pathInTree = backup.identifier.pathInTree
         self.serial = serial
         self.readPath = readPath
     }

@@ -40,10 +40,7 @@ final class OpenDisks: Sendable {
         let dropped: [OpenDisk]
         let found: OpenDisk?
         (found, dropped) = state.withLock { state in
-            guard let disk = state.open[identifier]?.disk,
-                // Another backup may have been made under the name of one that was withdrawn.
-                disk.backup.reader.access.header == header
-            else { return (nil, []) }
+            guard let disk = Self.find(identifier, header, state) else { return (nil, []) }
             return (disk, Self.keep(disk, &state))
         }
         _ = dropped
@@ -56,6 +53,8 @@ final class OpenDisks: Sendable {
             throw FileSystemError(error)
         }
         let (disk, rest): (OpenDisk, [OpenDisk]) = state.withLock { state in
+            // Of many who open it at once one comes first; they must share its frames.
+            if let disk = Self.find(identifier, header, state) { return (disk, Self.keep(disk, &state)) }
             let disk = OpenDisk(backup: backup, serial: state.nextSerial, readPath: readPath)
             state.nextSerial += 1
             state.open = state.open.filter { $0.value.disk != nil }
@@ -63,6 +62,12 @@ final class OpenDisks: Sendable {
             return (disk, Self.keep(disk, &state))
         }
         _ = rest
+        return disk
+    }
+
+    private static func find(_ identifier: BackupIdentifier, _ header: [UInt8], _ state: State) -> OpenDisk? {
+        // Another backup may have been made under the name of one that was withdrawn.
+        guard let disk = state.open[identifier]?.disk, disk.backup.reader.access.header == header else { return nil }
         return disk
     }
 

@@ -2,6 +2,7 @@ internal import Archive
 internal import BackupEngine
 internal import BackupNames
 internal import Logging
+internal import ReadTrace
 internal import SeekableZstd
 internal import Synchronization
 internal import Workers
@@ -26,8 +27,10 @@ final class ReadPath: Sendable {
     let pending: PendingReads
     /// What waiting reads hold of the cache.
     private let heldByteCount = Atomic(0)
+    private let trace: TraceRecorder?
 
-    init(engine: Engine, pending: PendingReads = PendingReads()) {
+    init(engine: Engine, pending: PendingReads = PendingReads(), trace: TraceRecorder? = nil) {
+        self.trace = trace
         self.engine = engine
         self.pending = pending
         cache = FrameCache(capacityByteCount: engine.memory.frameCacheByteCount)
@@ -51,6 +54,8 @@ final class ReadPath: Sendable {
         var last = first
         while table.rawRange(ofFrame: last).upperBound < range.upperBound { last += 1 }
         let frames = first...last
+        trace?.note(
+            disk.pathInTree, frames.lazy.filter { !table.isZeroFrame($0) }.map { ($0, table.rawRange(ofFrame: $0)) })
         let step = planner.withLock { $0.note(read: range, frames: frames) }
         let start: ReadStart
         if let slices = cachedSlices(of: range, in: frames, of: disk, step) {

@@ -10,6 +10,7 @@ internal import FuseBridge
 internal import Glibc
 internal import Manifest
 internal import OrgKeys
+internal import ReadTrace
 internal import Storage
 internal import SystemIO
 
@@ -39,6 +40,12 @@ struct ErrorReport {
         case let error as DaemonStartError: (message, exitCode) = (error.message, error.exitCode)
         case let error as AgeError: (message, exitCode) = (error.detail, error.code == .noMatch ? 4 : 5)
         case let error as NameError: (message, exitCode) = ("\(error)", 3)
+        case let error as ReadTraceError:
+            (message, exitCode) = (error.description, 7)
+            hint = error.hint
+        case let error as WarmupError:
+            (message, exitCode) = (error.detail, 7)
+            hint = error.hint
         case let error as Errno: (message, exitCode) = ("\(error)", 1)
         default:
             // What the argument parser throws has its own form.

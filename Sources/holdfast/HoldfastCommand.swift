@@ -18,7 +18,7 @@ struct HoldfastCommand: ParsableCommand {
         subcommands: [
             MountCommand.self, BackupCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self,
             VerifyCommand.self, KeysCommand.self, BackendCommand.self, CatalogCommand.self,
-            ArchiveCommand.self,
+            ArchiveCommand.self, WarmupCommand.self,
         ])
 
     /// Parses, runs, and turns an error into its lines on standard error and its exit code.

@@ -18,8 +18,8 @@ struct MountCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
     @Argument(help: "The configuration file, or - for the usual one.") var file: String
     @Argument(help: "An empty folder to mount on.") var directory: String
-    @Option(name: .short, help: "Mount options, such as ro,allow_other,uid=1000,gid=1000,umask=022.") var options:
-        [String] = []
+    @Option(name: .short, help: "Mount options, such as ro,allow_other,uid=1000,gid=1000,umask=022,record=TRACE.")
+    var options: [String] = []
     @Flag(name: .shortAndLong, help: "Stay in the foreground; speaks systemd's notify protocol.") var foreground = false
 
     func run() throws {
@@ -67,7 +67,13 @@ struct MountCommand: ParsableCommand {
         var arguments = ["holdfast", "mount"]
         if let config = common.config { arguments += ["--config", absolute(config)] }
         arguments += [file == "-" ? "-" : absolute(file), mountpoint]
-        for list in options { arguments += ["-o", list] }
+        for list in options {
+            // The path of a trace too: the child is in another folder.
+            let words = list.split(separator: ",").map { option in
+                option.hasPrefix("record=") ? "record=" + absolute(String(option.dropFirst(7))) : String(option)
+            }
+            arguments += ["-o", words.joined(separator: ",")]
+        }
         try Composition.makeStateDirectory(configuration)
         try BackgroundStart.run(arguments: arguments, logPath: configuration.stateDirectory + "/holdfast.log")
     }

@@ -6,6 +6,7 @@ import Foundation
 import SeekableZstd
 import Storage
 import StorageTesting
+import Synchronization
 import Testing
 import Workers
 
@@ -125,6 +126,25 @@ struct ReadLinkTests {
         #expect(slices.flatMap { Array($0.bytes) } == Array(image[300_000..<300_000 + (1 << 20)]))
         #expect(store.requests.count == 1)
         bench.filesystem.release(handle)
+    }
+}
+
+@Suite("Opening a disk", .timeLimit(.minutes(1)))
+struct OpenDiskTests {
+    @Test func `of many who open a disk at once all share one`() throws {
+        let tree = try TreeBench { $0 }
+        tree.filesystem.release(try tree.openBackup(of: ReadLinkTests.image(mebibytes: 2)))
+        let newest = try #require(try tree.filesystem.engine.catalog.allBackups().first).identifier
+        for _ in 0..<20 {
+            // Anew each time: the disk of before is held by its table only.
+            let filesystem = BackupFilesystem(engine: tree.filesystem.engine)
+            let serials = Mutex<Set<UInt64>>([])
+            DispatchQueue.concurrentPerform(iterations: 8) { _ in
+                if let disk = try? filesystem.disk(newest) { serials.withLock { _ = $0.insert(disk.serial) } }
+            }
+            #expect(serials.withLock { $0.count } == 1)
+            filesystem.close()
+        }
     }
 }
 

@@ -73,14 +73,13 @@ extension Lab {
         }
 
         @Test
-        func `refused connections are refused at once, and the port comes back`() async throws {
+        func `refused connections are refused at once, and the port comes back`() throws {
             try bench.lab.add(FaultRule(.stallBody(after: 600), on: .get))
-            let bench = bench
-            async let reset = Task.detached { try bench.curl("/b/a") }.value
+            let reset = bench.beside { try $0.curl("/b/a") }
             #expect(try bench.eventually { $0.requestsOpen == 1 })
             try bench.lab.setNetwork(.refusing)
             #expect(try bench.curl("/b/a").exit == 7)
-            #expect(try await reset.exit == 56)
+            #expect(try reset().exit == 56)
             #expect(try bench.eventually { $0.connectionsOpen == 0 })
             try bench.lab.clearRules()
             try bench.lab.setNetwork(.working)
@@ -88,14 +87,13 @@ extension Lab {
         }
 
         @Test
-        func `a request through a dead network is answered when it heals`() async throws {
+        func `a request through a dead network is answered when it heals`() throws {
             try bench.lab.setNetwork(.dead)
             #expect(try bench.curl("/b/a", seconds: 0.3).exit == 28)
-            let bench = bench
-            async let late = Task.detached { try bench.curl("/b/a") }.value
-            try await Task.sleep(for: .milliseconds(700))
+            let late = bench.beside { try $0.curl("/b/a") }
+            usleep(1_500_000)
             try bench.lab.setNetwork(.working)
-            let answer = try await late
+            let answer = try late()
             #expect(answer.exit == 0 && answer.body == LabBench.sample && answer.seconds > 0.4, "\(answer.seconds)")
         }
 

@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import TestSupport
 import Testing
+import Workers
 
 /// A trivial object server with a lab before it, and curl as the client that is told everything.
 final class LabBench: Sendable {
@@ -48,6 +49,16 @@ final class LabBench: Sendable {
     /// Runs curl on a path of the lab; every call is a connection of its own. The first `-o` takes the body.
     func curl(_ path: String, _ arguments: String..., seconds: Double = 20) throws -> Answer {
         try Self.curl(lab.endpoint + path, arguments, folder.path, seconds: seconds)
+    }
+
+    /// Starts `work` on a thread of its own, for tests block those of Swift's pool; the function returned waits for the end.
+    func beside(_ work: @escaping @Sendable (LabBench) throws -> Answer) -> () throws -> Answer {
+        let result = Monitor<Result<Answer, any Error>?>(nil)
+        NativeThread(name: "beside") {
+            let answer = Result { try work(self) }
+            result.withLock { $0 = answer }
+        }.detach()
+        return { try result.wait { $0 }.get() }
     }
 
     /// Puts the sample.

@@ -103,7 +103,7 @@ struct S3FaultTests {
         try bench { bench, lab in
             _ = try bench.store.put("a/b", sample(1000))
             // All are under way before the first is refused.
-            try lab.setLink(roundTrip: .milliseconds(200))
+            try lab.setLink(roundTrip: .seconds(1))
             _ = try lab.add(FaultRule(fault, on: .get, count: 8))
             let failures = Monitor<[StorageError.Code?]>([])
             for _ in 0..<8 {

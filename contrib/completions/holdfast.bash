@@ -10,7 +10,7 @@ _holdfast_orgs() {
 
 _holdfast() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs="mount backup restore list show verify keys backend catalog archive help"
+    local verbs="mount backup restore list show verify keys backend catalog archive warmup help"
     local verb='' sub='' word index positional=0 config=()
     COMPREPLY=()
 
@@ -63,6 +63,10 @@ _holdfast() {
         restore:*)
             words="--force --json --config -h --help"
             if [[ $positional -eq 0 ]]; then words+=" $(_holdfast_backups "${config[@]}")"; else files=yes; fi
+            ;;
+        warmup:*)
+            words="--jobs -h --help"
+            files=yes
             ;;
         list:*) words="--json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
         show:*) words="--json --config -h --help $(_holdfast_backups "${config[@]}")" ;;

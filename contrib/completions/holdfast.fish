@@ -23,11 +23,14 @@ complete -c holdfast -n __fish_use_subcommand -a keys -d 'The keys of the orgs'
 complete -c holdfast -n __fish_use_subcommand -a backend -d 'The places archives are kept'
 complete -c holdfast -n __fish_use_subcommand -a catalog -d 'The catalog of backups'
 complete -c holdfast -n __fish_use_subcommand -a archive -d 'Work on a bare archive file and a key'
+complete -c holdfast -n __fish_use_subcommand -a warmup -d 'Read ahead what an earlier session read'
 complete -c holdfast -n __fish_use_subcommand -a help -d 'Show help'
 
-complete -c holdfast -n '__fish_seen_subcommand_from mount backup archive' -F
-complete -c holdfast -n '__fish_seen_subcommand_from mount' -s o -x -a 'ro allow_other uid= gid= umask= noatime auto_unmount'
+complete -c holdfast -n '__fish_seen_subcommand_from mount backup archive warmup' -F
+complete -c holdfast -n '__fish_seen_subcommand_from mount' -s o -x -a 'ro allow_other uid= gid= umask= record= noatime auto_unmount'
 complete -c holdfast -n '__fish_seen_subcommand_from mount' -s f -l foreground -d 'Stay in the foreground'
+
+complete -c holdfast -n '__fish_seen_subcommand_from warmup' -l jobs -x -d 'Parts read at once'
 
 complete -c holdfast -n '__fish_seen_subcommand_from backup' -l org -x -a '(__holdfast_orgs)' -d 'Owner'
 complete -c holdfast -n '__fish_seen_subcommand_from backup' -l vm -x -d Machine
