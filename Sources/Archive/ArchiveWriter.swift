@@ -115,6 +115,23 @@ package final class ArchiveWriter: Sendable {
     /// A buffer for the next frame when one is free at once.
     package func takeFrameBufferIfFree() -> Buffer? { buffers.take(byteCount: settings.frameByteCount) }
 
+    /// Waits up to `milliseconds` until a frame can be taken and submitted without waiting; false when it cannot yet. True as
+    /// well when nothing is under way that would make room.
+    package func awaitRoom(milliseconds: Int) throws(ArchiveError) -> Bool {
+        let isIdle: Bool? = state.wait(milliseconds: milliseconds) { state in
+            guard state.failure == nil else { return true }
+            guard state.outputByteCount < Self.outputLimit, state.frames.count < Self.frameLimit else { return nil }
+            return state.outputByteCount == 0 && state.frames.isEmpty
+        }
+        try throwIfFailed()
+        guard let isIdle else { return false }
+        if isIdle { return true }
+        let byteCount =
+            settings.frameByteCount
+            + FrameCompressor.destinationByteCount(forRawByteCount: settings.frameByteCount)
+        return buffers.awaitRoom(byteCount: byteCount, milliseconds: milliseconds)
+    }
+
     /// Takes the next frame: `count` bytes of `raw`. Only the last frame may be shorter than `frameByteCount`.
     /// Waits while the pipeline is full.
     package func submit(_ raw: Buffer, count: Int) throws(ArchiveError) {

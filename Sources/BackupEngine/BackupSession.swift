@@ -116,6 +116,9 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
 
     package var frameByteCount: Int { writer.settings.frameByteCount }
 
+    /// Whoever writes by this waits as long as it takes.
+    package func awaitRoom() {}
+
     package func takeFrameBuffer() throws -> Buffer { try writer.takeFrameBuffer() }
 
     package func submit(_ raw: Buffer, count: Int) throws {
@@ -123,6 +126,27 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
             head.append(contentsOf: raw.prefix(min(count, ImageHead.byteCount - head.count)))
         }
         try writer.submit(raw, count: count)
+    }
+
+    /// For a writer that may be interrupted: `isGivenUp` is asked ten times a second while it waits.
+    package func sink(unless isGivenUp: @escaping () -> Bool) -> some FrameSink {
+        InterruptibleSink(session: self, isGivenUp: isGivenUp)
+    }
+
+    private struct InterruptibleSink: FrameSink {
+        let session: BackupSession
+        let isGivenUp: () -> Bool
+        var frameByteCount: Int { session.frameByteCount }
+
+        func awaitRoom() throws {
+            while try !session.writer.awaitRoom(milliseconds: 100) {
+                if isGivenUp() { throw FrameWindow.Interruption() }
+            }
+        }
+
+        func takeFrameBuffer() throws -> Buffer { try session.takeFrameBuffer() }
+        func submit(_ raw: Buffer, count: Int) throws { try session.submit(raw, count: count) }
+        func submitZeroBlocks(_ blocks: UInt64) throws { try session.submitZeroBlocks(blocks) }
     }
 
     package func submitZeroBlocks(_ blocks: UInt64) throws {

@@ -4,6 +4,9 @@ package import Workers
 /// What takes whole frames, in order.
 package protocol FrameSink {
     var frameByteCount: Int { get }
+    /// Waits until a frame can be taken or submitted without waiting, or throws `FrameWindow.Interruption`; nothing has
+    /// happened then.
+    func awaitRoom() throws
     func takeFrameBuffer() throws -> Buffer
     func submit(_ raw: Buffer, count: Int) throws
     func submitZeroBlocks(_ blocks: UInt64) throws
@@ -20,6 +23,11 @@ package struct FrameWindow {
     package enum Failure: Error, Hashable {
         /// The write is behind what has been streamed already; the stream stands at `streamOffset` (raw bytes).
         case behind(streamOffset: UInt64)
+    }
+
+    /// Whoever writes does not want to wait any longer. What was taken is kept; the rest can be written again.
+    package struct Interruption: Error {
+        package init() {}
     }
 
     /// A frame being filled, and which parts of it are.
@@ -70,29 +78,40 @@ package struct FrameWindow {
     /// The raw offset up to which everything has gone into the stream.
     package var streamOffset: UInt64 { firstFrame * UInt64(frameByteCount) }
 
+    /// Returns how many bytes were taken: all, unless the sink's wait was interrupted; that throws when none were.
+    @discardableResult
     package mutating func write(
         _ bytes: UnsafeRawBufferPointer, at rawOffset: UInt64, to sink: some FrameSink
-    ) throws {
+    ) throws -> Int {
         guard rawOffset >= streamOffset else { throw Failure.behind(streamOffset: streamOffset) }
         let size = UInt64(frameByteCount)
         var done = 0
-        while done < bytes.count {
-            let offset = rawOffset + UInt64(done)
-            let frame = offset / size
-            let start = Int(offset % size)
-            let count = min(bytes.count - done, frameByteCount - start)
-            try push(until: frame, to: sink)
-            let index = Int(frame - firstFrame)
-            while frames.count <= index { frames.append(nil) }
-            if frames[index] == nil { frames[index] = Partial(buffer: try sink.takeFrameBuffer()) }
-            frames[index]?.buffer.bytes.baseAddress?.advanced(by: start)
-                .copyMemory(from: UnsafeRawPointer(bytes.baseAddress!).advanced(by: done), byteCount: count)
-            frames[index]?.fill(start..<start + count)
-            done += count
-            highWater = max(highWater, offset + UInt64(count))
+        do {
+            while done < bytes.count {
+                let offset = rawOffset + UInt64(done)
+                let frame = offset / size
+                let start = Int(offset % size)
+                let count = min(bytes.count - done, frameByteCount - start)
+                try push(until: frame, to: sink)
+                let index = Int(frame - firstFrame)
+                while frames.count <= index { frames.append(nil) }
+                if frames[index] == nil {
+                    try sink.awaitRoom()
+                    frames[index] = Partial(buffer: try sink.takeFrameBuffer())
+                }
+                frames[index]?.buffer.bytes.baseAddress?.advanced(by: start)
+                    .copyMemory(from: UnsafeRawPointer(bytes.baseAddress!).advanced(by: done), byteCount: count)
+                frames[index]?.fill(start..<start + count)
+                done += count
+                highWater = max(highWater, offset + UInt64(count))
+            }
+            // Only now: the write may run over frames that are full already, and what is submitted cannot be written again.
+            try submitFullFrames(to: sink)
+        } catch let interruption as Interruption {
+            // Full frames that are still here go with the next write.
+            if done == 0 { throw interruption }
         }
-        // Only now: the write may run over frames that are full already, and what is submitted cannot be written again.
-        try submitFullFrames(to: sink)
+        return done
     }
 
     /// Ends the stream at `rawByteCount` (at least `highWater`): what was not written is zeros.
@@ -118,6 +137,7 @@ package struct FrameWindow {
 
     private mutating func submitFullFrames(to sink: some FrameSink) throws {
         while let first = frames.first, let partial = first, partial.filled == [0..<frameByteCount] {
+            try sink.awaitRoom()
             frames.removeFirst()
             firstFrame += 1
             try sink.submit(partial.buffer, count: frameByteCount)
@@ -132,6 +152,7 @@ package struct FrameWindow {
                 firstFrame += jump
                 try sink.submitZeroBlocks(jump)
             } else {
+                try sink.awaitRoom()
                 try pushFirst(to: sink)
             }
         }

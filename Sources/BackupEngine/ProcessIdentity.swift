@@ -81,7 +81,7 @@ package func processOfThread(_ thread: Int32) -> Int32? {
     return line.flatMap { Int32($0.dropFirst(5).drop(while: \.isWhitespace)) }
 }
 
-private func readProcFile(_ path: String) -> String? {
+func readProcFile(_ path: String) -> String? {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }

@@ -149,11 +149,25 @@ extension BackupFilesystem {
         return handles.add(.staged(file, canWrite: intent.forWriting))
     }
 
-    package func write(_ handle: UInt64, _ bytes: UnsafeRawBufferPointer, at offset: UInt64, thread: Int32) throws {
+    package func write(_ handle: UInt64, _ bytes: UnsafeRawBufferPointer, at offset: UInt64, _ call: StagedCall) throws
+        -> Int
+    {
         guard case .staged(let file, true) = try handles.content(handle) else {
             throw FileSystemError(.badHandle, "not open for writing")
         }
-        try noting { try file.write(bytes, at: offset, handle: handle, thread: thread) }
+        do {
+            return try file.write(bytes, at: offset, handle: handle, call)
+        } catch let error as FileSystemError where error.code == .interrupted {
+            throw error
+        } catch {
+            throw noted(error)
+        }
+    }
+
+    /// The kernel says that the caller has a signal. Any thread; does not wait.
+    package func interrupt(_ call: StagedCall, _ handle: UInt64) {
+        guard case .staged(let file, true)? = try? handles.content(handle) else { return }
+        call.watch { file.cancel("process \(call.thread), which waited, was ended by a signal") }
     }
 
     package func flush(_ handle: UInt64, thread: Int32) throws {

@@ -41,6 +41,8 @@ final class StagedFile: Sendable {
         var isRemoved = false
         /// Set while a session runs: to wake a blocked writer, and to tell progress.
         var session: BackupSession?
+        /// Why that session was cancelled.
+        var cancelReason: String?
     }
 
     /// What the holder of the work lock works with.
@@ -70,19 +72,24 @@ final class StagedFile: Sendable {
 
     // MARK: Writing
 
-    /// `thread` is the one that writes, 0 where the kernel cannot tell.
-    func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, handle: UInt64, thread: Int32) throws {
+    /// Returns how many bytes were taken: fewer than there are only when the writer was interrupted while it waited.
+    func write(
+        _ bytes: UnsafeRawBufferPointer, at offset: UInt64, handle: UInt64, _ call: StagedCall
+    ) throws -> Int {
         guard offset <= Self.byteLimit - UInt64(bytes.count) else {
             throw FileSystemError(.tooLarge, "an image has at most \(Self.byteLimit >> 40) TiB")
         }
-        guard !bytes.isEmpty else { return }
-        try work.withLock { work in
-            if isProbe(bytes, offset) { return }
+        guard !bytes.isEmpty else { return 0 }
+        return try work.withLock { work in
+            if isProbe(bytes, offset) { return bytes.count }
             try prepare(&work, handle: handle)
-            work.processes.insert(thread: thread)
+            work.processes.insert(thread: call.thread)
             guard let session = work.session else { preconditionFailure("internal error: streaming without a session") }
+            let count: Int
             do {
-                try work.window?.write(bytes, at: offset, to: session)
+                count = try work.window?.write(bytes, at: offset, to: session.sink { call.hasGivenUp }) ?? 0
+            } catch is FrameWindow.Interruption {
+                throw FileSystemError(.interrupted, "the write was interrupted")
             } catch {
                 throw fail(&work, writeFailure(error, offset))
             }
@@ -92,6 +99,7 @@ final class StagedFile: Sendable {
                 facts.receivedByteCount = max(facts.receivedByteCount, highWater)
                 facts.modified = engine.clock.secondsSince1970
             }
+            return count
         }
     }
 
@@ -171,6 +179,7 @@ final class StagedFile: Sendable {
             facts.receivedByteCount = 0
             facts.identifier = nil
             facts.session = session
+            facts.cancelReason = nil
         }
         engine.log.info("staging \(session.identifier): started")
     }
@@ -181,7 +190,22 @@ final class StagedFile: Sendable {
                 .incompleteImage,
                 "a write at \(offset) comes too late: the image is streamed in order and stands at \(streamOffset)")
         }
+        return endFailure(error)
+    }
+
+    /// What ended a backup: why it was cancelled, if it was.
+    private func endFailure(_ error: any Error) -> EngineError {
+        if let reason = snapshot.cancelReason { return EngineError(.cancelled, reason) }
         return EngineError(error, subject: "staging \(snapshot.name.fileName)")
+    }
+
+    /// Wakes what waits for the backup that streams now, with an error. Any thread; does not wait for it.
+    func cancel(_ reason: String) {
+        let session = facts.withLock { facts in
+            if facts.session != nil { facts.cancelReason = reason }
+            return facts.session
+        }
+        session?.cancelWriter()
     }
 
     // MARK: Sizes
@@ -305,7 +329,7 @@ final class StagedFile: Sendable {
             if !now.name.isHidden { try session.register() }
         } catch {
             // Whatever the reason: close answers EIO, and the status file says why.
-            let failure = fail(&work, EngineError(error, subject: "staging \(now.name.fileName)"))
+            let failure = fail(&work, endFailure(error))
             throw FileSystemError(.inputOutput, failure.detail)
         }
         facts.withLock { facts in
@@ -332,7 +356,7 @@ final class StagedFile: Sendable {
             do {
                 try session.writer.flush()
             } catch {
-                throw fail(&work, EngineError(error, subject: "staging \(snapshot.name.fileName)"))
+                throw fail(&work, endFailure(error))
             }
         }
     }

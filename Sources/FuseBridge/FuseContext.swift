@@ -20,6 +20,7 @@ package struct MountAppearance: Sendable, Hashable {
 final class FuseContext: Sendable {
     let filesystem: BackupFilesystem
     let pending = PendingReplies()
+    let stagedCalls = StagedCalls()
     private let appearance: MountAppearance
 
     /// The largest read and write: 256 pages, the kernel's own default limit.

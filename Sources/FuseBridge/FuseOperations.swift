@@ -128,14 +128,14 @@ enum FuseOperations {
             }
         }
         table.flush = { request, _, file in
-            answer(request) { filesystem, _, thread in
-                try filesystem.flush(file?.pointee.fh ?? 0, thread: thread)
+            answerStaged(request, file) { filesystem, handle, call in
+                try filesystem.flush(handle, thread: call.thread)
                 return { $0.success() }
             }
         }
         table.fsync = { request, _, _, file in
-            answer(request) { filesystem, _, _ in
-                try filesystem.synchronize(file?.pointee.fh ?? 0)
+            answerStaged(request, file) { filesystem, handle, _ in
+                try filesystem.synchronize(handle)
                 return { $0.success() }
             }
         }
@@ -175,11 +175,10 @@ enum FuseOperations {
             }
         }
         table.write = { request, _, bytes, size, offset, file in
-            answer(request) { filesystem, _, thread in
-                try filesystem.write(
-                    file?.pointee.fh ?? 0, UnsafeRawBufferPointer(start: bytes, count: size), at: UInt64(offset),
-                    thread: thread)
-                return { $0.written(size) }
+            answerStaged(request, file) { filesystem, handle, call in
+                let count = try filesystem.write(
+                    handle, UnsafeRawBufferPointer(start: bytes, count: size), at: UInt64(offset), call)
+                return { $0.written(count) }
             }
         }
         table.setattr = { request, number, status, mask, file in
@@ -228,6 +227,35 @@ private func answer(
     let context = Unmanaged<FuseContext>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
     do {
         let send = try body(context.filesystem, context, reply.thread)
+        send(reply)
+    } catch {
+        reply.error(error)
+    }
+}
+
+/// As `answer`, for what may wait in staging: the kernel's interrupts are told to the file system meanwhile.
+private func answerStaged(
+    _ request: fuse_req_t?, _ file: UnsafeMutablePointer<fuse_file_info>?,
+    _ body: (BackupFilesystem, UInt64, StagedCall) throws -> ((consuming FuseReply) -> Void)
+) {
+    guard let request else { return }
+    let reply = FuseReply(request)
+    let context = Unmanaged<FuseContext>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
+    let handle = file?.pointee.fh ?? 0
+    let call = StagedCall(thread: reply.thread)
+    let number = context.stagedCalls.add(call, handle)
+    reply.onInterrupt(number) { request, data in
+        guard let request, let data else { return }
+        let context = Unmanaged<FuseContext>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
+        guard let (call, handle) = context.stagedCalls.find(UInt(bitPattern: data)) else { return }
+        context.filesystem.interrupt(call, handle)
+    }
+    defer {
+        call.end()
+        context.stagedCalls.remove(number)
+    }
+    do {
+        let send = try body(context.filesystem, handle, call)
         send(reply)
     } catch {
         reply.error(error)

@@ -80,6 +80,15 @@ package final class BufferPool: Sendable {
             .map { Buffer($0, of: self) }
     }
 
+    /// Waits up to `milliseconds` until a block of `byteCount` bytes could be had; takes none.
+    package func awaitRoom(byteCount: Int, milliseconds: Int) -> Bool {
+        let size = Self.roundedUp(byteCount)
+        let room: Void? = state.wait(milliseconds: milliseconds) {
+            $0.usedByteCount + size <= capacityByteCount ? () : nil
+        }
+        return room != nil
+    }
+
     package var usedByteCount: Int { state.withLockQuietly { $0.usedByteCount } }
 
     private static func take(

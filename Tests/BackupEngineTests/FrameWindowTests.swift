@@ -12,6 +12,14 @@ struct FrameWindowTests {
         let pool = BufferPool(capacityByteCount: 64 << 20)
         private(set) var bytes: [UInt8] = []
         private(set) var zeroBlocks: UInt64 = 0
+        /// Whether this wait for room is interrupted.
+        private let interrupts: () -> Bool
+
+        init(interrupts: @escaping () -> Bool = { false }) { self.interrupts = interrupts }
+
+        func awaitRoom() throws {
+            if interrupts() { throw FrameWindow.Interruption() }
+        }
 
         var frameByteCount: Int { FrameWindowTests.frame }
 
@@ -39,7 +47,41 @@ struct FrameWindowTests {
     }
 
     private func write(_ window: inout FrameWindow, _ bytes: [UInt8], at offset: Int, to sink: Collector) throws {
-        try bytes.withUnsafeBytes { try window.write($0, at: UInt64(offset), to: sink) }
+        let count = try bytes.withUnsafeBytes { try window.write($0, at: UInt64(offset), to: sink) }
+        #expect(count == bytes.count)
+    }
+
+    @Test(arguments: 0..<100)
+    func `a writer that is interrupted writes the rest again, and nothing is lost or doubled`(seed: Int) throws {
+        var generator = Generator(state: UInt64(seed))
+        var decisions = Generator(state: UInt64(seed) + 1000)
+        let sink = Collector { Int.random(in: 0..<3, using: &decisions) == 0 }
+        var window = FrameWindow(frameByteCount: Self.frame)
+        var model: [UInt8] = []
+        var interruptions = 0
+        for _ in 0..<60 {
+            // Now and then a gap, which the window closes later.
+            let gap = Int.random(in: 0..<5, using: &generator) == 0 ? Int.random(in: 1...20_000, using: &generator) : 0
+            let bytes = (0..<Int.random(in: 1...4 * Self.frame, using: &generator)).map { _ in
+                UInt8.random(in: 1...255, using: &generator)
+            }
+            model += [UInt8](repeating: 0, count: gap)
+            var rest = bytes[...]
+            while !rest.isEmpty {
+                let offset = UInt64(model.count + bytes.count - rest.count)
+                do {
+                    let count = try Array(rest).withUnsafeBytes { try window.write($0, at: offset, to: sink) }
+                    #expect(count > 0)
+                    rest = rest.dropFirst(count)
+                } catch is FrameWindow.Interruption {
+                    interruptions += 1
+                }
+            }
+            model += bytes
+        }
+        try window.finish(rawByteCount: UInt64(model.count), to: sink)
+        #expect(sink.bytes == model)
+        #expect(interruptions > 0)
     }
 
     @Test(arguments: 0..<200)

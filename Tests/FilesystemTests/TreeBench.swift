@@ -77,7 +77,8 @@ final class TreeBench {
 
     func write(_ handle: UInt64, _ bytes: some Collection<UInt8>, at offset: Int, thread: Int32 = getpid()) throws {
         try Array(bytes).withUnsafeBytes {
-            try filesystem.write(handle, $0, at: UInt64(offset), thread: thread)
+            let count = try filesystem.write(handle, $0, at: UInt64(offset), StagedCall(thread: thread))
+            #expect(count == bytes.count)
         }
     }
 
