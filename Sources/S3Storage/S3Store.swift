@@ -46,6 +46,8 @@ package final class S3Store: ObjectStore {
         schedule = PartSchedule(firstByteCount: settings.partByteCount, limit: uploadMemory.capacityByteCount / 2)
     }
 
+    package func interrupt() { client.close() }
+
     package func close() {
         client.close()
         senders.close()

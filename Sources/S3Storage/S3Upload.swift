@@ -96,7 +96,7 @@ final class S3Upload: ObjectUpload {
         try throwIfOver()
     }
 
-    /// Waits for memory for the next part.
+    /// Waits for memory for the next part. Other uploads may hold it, whose store is away: no longer than for a store.
     private func startPart() throws(StorageError) {
         let number = state.withLockQuietly { $0.nextNumber }
         guard let limit = store.schedule.byteCount(ofPart: number),
@@ -108,8 +108,16 @@ final class S3Upload: ObjectUpload {
                     "the archive is longer than \(store.schedule.reachByteCount >> 30) GiB, which is as far as parts of "
                         + "\(store.schedule.limit >> 20) MiB reach", hint: "raise memory.budget"))
         }
+        let end = ContinuousClock.now + store.uploadPatience
         while true {
             try throwIfOver()
+            guard ContinuousClock.now < end else {
+                throw fail(
+                    StorageError(
+                        .timedOut, key.string,
+                        "no memory for the next part for \(store.client.settings.uploadPatienceSeconds) s: other uploads hold it",
+                        hint: "raise memory.budget"))
+            }
             guard let buffer = store.uploadMemory.waitForReturn(byteCount: limit, milliseconds: 200) else { continue }
             state.withLockQuietly { $0.filling = (buffer, 0, limit) }
             return

@@ -76,16 +76,14 @@ extension Scenarios {
                 let problems = try run(schedule, bench, lab, &registered)
                 for problem in problems { blame([seed], "\(problem)\n  \(schedule)") }
                 // The first workload opens what stays open.
-                let files = try openFiles(bench)
+                let files = try bench.openFiles
                 if let filesBefore, files > filesBefore + 2 {
                     blame([seed], "the daemon has \(files) files open, it had \(filesBefore)")
                 }
                 filesBefore = filesBefore ?? files
             }
-            let status = try String(contentsOfFile: "/proc/\(bench.daemon)/status", encoding: .utf8)
-            let peak = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }?.split(separator: " ").dropFirst()
-                .first.flatMap { Int($0) }
-            if (peak ?? .max) > 256 << 10 { blame(seeds, "the daemon took \(peak ?? 0) KiB") }
+            let peak = try bench.peakMemory
+            if peak > 256 << 20 { blame(seeds, "the daemon took \(peak >> 20) MiB") }
             try bench.unmount()
             let last = try bench.shell("sleep 1; holdfast backend gc --days 0 --config c.toml")
             if last.status != 0 { blame(seeds, "\(last)") }
@@ -178,15 +176,6 @@ extension Scenarios {
                 elif not restored: sys.exit('no image of a restore')
                 END
                 """
-        }
-
-        /// Connections, which are kept, do not count.
-        private static func openFiles(_ bench: MountBench) throws -> Int {
-            let folder = "/proc/\(try bench.daemon)/fd"
-            return try FileManager.default.contentsOfDirectory(atPath: folder).count { name in
-                let target = try? FileManager.default.destinationOfSymbolicLink(atPath: folder + "/" + name)
-                return target?.hasPrefix("socket:") == false
-            }
         }
     }
 }
