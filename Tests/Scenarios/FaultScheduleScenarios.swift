@@ -5,14 +5,14 @@ import Testing
 import Workers
 
 extension Scenarios {
-    /// Random faults, several at once, from seeds. HOLDFAST_SEED=n runs one; HOLDFAST_NIGHTLY=1 runs 2,000.
+    /// Random faults, several at once, from seeds. HOLDFAST_SEED=n or n-m runs those; HOLDFAST_NIGHTLY=1 runs 2,000.
     @Suite(
         "Random faults, over S3", .serialized,
         .enabled(if: S3Server.Kind.ceph.isInstalled, "Ceph is not installed"))
     struct FaultSchedules {
         /// A mount serves this many seeds, one after another.
         private static let seedsOfAMount = 10
-        private static let lanes = 3
+        private static let lanes = 4
         private static let limitSeconds = 60
         private static let settings = """
             connect_seconds = 1
@@ -24,7 +24,8 @@ extension Scenarios {
 
         private static var seeds: [UInt64] {
             let environment = ProcessInfo.processInfo.environment
-            if let seed = environment["HOLDFAST_SEED"].flatMap({ UInt64($0) }) { return [seed] }
+            let named = (environment["HOLDFAST_SEED"] ?? "").split(separator: "-").compactMap { UInt64($0) }
+            if let first = named.first, let last = named.last, first <= last { return Array(first...last) }
             return Array(1...(environment["HOLDFAST_NIGHTLY"] == "1" ? 2000 : 100))
         }
 
@@ -59,7 +60,8 @@ extension Scenarios {
         private static let failures = Mutex<[String]>([])
 
         private static func blame(_ seeds: [UInt64], _ what: String) {
-            let line = "HOLDFAST_SEED=\(seeds.map(String.init).joined(separator: ",")): \(what)"
+            let last = seeds.count > 1 ? "-\(seeds[seeds.count - 1])" : ""
+            let line = "HOLDFAST_SEED=\(seeds.first ?? 0)\(last): \(what)"
             print(line)
             failures.withLock { $0.append(line) }
         }
