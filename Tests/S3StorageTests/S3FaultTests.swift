@@ -312,8 +312,8 @@ struct S3FaultTests {
                 }
             }.detach()
             Thread.sleep(forTimeInterval: 2)
-            let used = bench.store.uploadMemory.usedByteCount
-            #expect(used > 0 && used <= bench.store.uploadMemory.capacityByteCount)
+            let used = bench.store.uploadMemory.common.usedByteCount
+            #expect(used > 0 && used <= bench.store.uploadMemory.common.capacityByteCount)
             upload.abort()
         }
     }

@@ -14,12 +14,12 @@ extension Scenarios {
             connect_seconds = 2
             stall_seconds = 3
             patience_seconds = 10
-            upload = { part_size = "5MiB", patience_seconds = \(uploadPatience) }
+            upload = { part_size = "16MiB", patience_seconds = \(uploadPatience) }
             """
         }
 
-        /// A mount of three backends: `local` and `brief` in one bucket behind the lab, of which the second does not ride through
-        /// an outage, and the folder `here`.
+        /// A mount of four backends, three of them in one bucket: `local` and `brief` behind the lab, of which the second does not
+        /// ride through an outage, and `there`; and the folder `here`.
         private func withBench(_ body: (MountBench, LabProxy, BenchBucket) throws -> Void) throws {
             let lab = try LabProxy(to: S3Server.shared(.ceph), seed: 3)
             defer { lab.stop() }
@@ -38,6 +38,13 @@ extension Scenarios {
                 region = "\(bucket.server.region)"
                 credentials_file = "credentials"
                 \(Self.settings(uploadPatience: 6))
+                [backends.there]
+                type = "s3"
+                endpoint = "\(bucket.server.endpoint)"
+                bucket = "\(bucket.name)"
+                prefix = "there"
+                region = "\(bucket.server.region)"
+                credentials_file = "credentials"
                 [backends.here]
                 type = "directory"
                 path = "here"
@@ -46,7 +53,7 @@ extension Scenarios {
                 END
                 """)
             try bench.startMount()
-            try bench.run("mkdir -p mnt/staging/{local,brief,here}/acme/web")
+            try bench.run("mkdir -p mnt/staging/{local,brief,here,there}/acme/web")
             try body(bench, lab, bucket)
         }
 
@@ -120,9 +127,9 @@ extension Scenarios {
                     """)
                 #expect(try bench.openFiles <= filesBefore + 2, "files stay open")
                 #expect(try bench.peakMemory <= 256 << 20)
-                #expect(try bench.backups.count == 6)
+                #expect(try bench.backups.count == 7)
                 try bench.unmount()
-                try expectNothingLeft(bench, bucket, 5)
+                try expectNothingLeft(bench, bucket, 6)
             }
         }
 
@@ -164,7 +171,11 @@ extension Scenarios {
                 if not says['here']['there']: problems.append('the folder is away')
                 if since()>12:
                     if says['local']['there'] or not says['local']['last_problem']: problems.append(f'status: {says["local"]}')
-            late=None
+            late=None; other=None
+            def store():
+                t=time.monotonic(); end=subprocess.run(['cp','a.raw','mnt/staging/there/acme/web/up.raw']).returncode
+                print('stored elsewhere in',round(time.monotonic()-t,1),'s')
+                if end: problems.append('no backup can be made elsewhere')
             while since()<\(seconds):
                 timed('ls',lambda: [os.listdir(p) for p in ('mnt','mnt/local/acme/web',os.path.dirname(os.path.realpath('big')))])
                 timed('stat',lambda: os.stat('big'))
@@ -174,8 +185,11 @@ extension Scenarios {
                 # Who comes when it has lasted for longer than he would wait is told soon.
                 if since()>\(seconds)-6 and late is None:
                     late=threading.Thread(target=lambda: said.append(read(big,4096,94<<20,9))); late.start()
+                # As soon as the upload without patience has given its memory back.
+                if since()>6 and other is None and os.path.exists('brief.status'):
+                    other=threading.Thread(target=store); other.start()
                 time.sleep(0.3)
-            for t in readers+[late]: t.join(30)
+            for t in readers+[late,other]: t.join(30)
             if len(said)!=201: problems.append(f'{201-len(said)} readers still wait')
             if said.count('failed')<150: problems.append(f'only {said.count("failed")} reads failed')
             for what,times in took.items():
