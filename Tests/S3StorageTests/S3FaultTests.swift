@@ -102,17 +102,22 @@ struct S3FaultTests {
     func `of requests that are refused at once for time or region each is sent again`(fault: Fault) throws {
         try bench { bench, lab in
             _ = try bench.store.put("a/b", sample(1000))
-            // All are under way before the first is refused.
-            try lab.setLink(roundTrip: .milliseconds(200))
-            _ = try lab.add(FaultRule(fault, on: .get, count: 8))
-            let failures = Monitor<[StorageError.Code?]>([])
-            for _ in 0..<8 {
-                NativeThread(name: "reader") {
-                    let failure = code { _ = try bench.store.bytes("a/b", at: 0, count: 10) }
-                    failures.withLock { $0.append(failure) }
-                }.detach()
+            // All are under way before the first is refused: a line that is long, and a connection for each.
+            try lab.setLink(roundTrip: .milliseconds(400))
+            func readAtOnce() -> [StorageError.Code?]? {
+                let failures = Monitor<[StorageError.Code?]>([])
+                for _ in 0..<8 {
+                    NativeThread(name: "reader") {
+                        let failure = code { _ = try bench.store.bytes("a/b", at: 0, count: 10) }
+                        failures.withLock { $0.append(failure) }
+                    }.detach()
+                }
+                return failures.wait(milliseconds: 20_000) { $0.count == 8 ? $0 : nil }
             }
-            let all = failures.wait(milliseconds: 20_000) { $0.count == 8 ? $0 : nil }
+            _ = readAtOnce()
+            let rule = try lab.add(FaultRule(fault, on: .get, count: 8))
+            let all = readAtOnce()
+            #expect(try lab.counters().fired(rule) == 8)
             #expect(all?.allSatisfy { $0 == nil } == true, "\(String(describing: all))")
         }
     }
