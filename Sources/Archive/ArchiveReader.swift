@@ -94,6 +94,9 @@ package final class ArchiveReader: Sendable {
         try Self.read(source, at: run.archiveRange.lowerBound, into: buffer)
     }
 
+    /// Tells the source that what it gave for a run was not authentic. True: it was a copy, and fetching once more may help.
+    package func discard(_ run: FrameRun) -> Bool { source.discard(run.archiveRange) }
+
     /// Decrypts a fetched run; the result is the run's part of the zstd stream, valid until the decoder is used again.
     package func decrypt(
         _ run: FrameRun, _ ciphertext: UnsafeRawBufferPointer, with decoder: FrameDecoder

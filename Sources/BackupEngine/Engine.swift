@@ -101,6 +101,11 @@ package final class Engine: Sendable {
         pipelineMemory = Monitor(max(memory.pipelineByteCount, PipelineLease.minimum(archiveSettings)))
     }
 
+    /// Ends every request to a store with an error, those under way and those that still come: nobody waits for one any more.
+    package func interruptStores() {
+        for backend in backends.values { backend.store.interrupt() }
+    }
+
     /// Ends the threads, after what is queued. Nothing may be asked of the engine any more.
     package func close() {
         // Whoever waits for a store is told, so that the threads end.

@@ -31,8 +31,10 @@ package enum Composition {
         let catalog = try Catalog(path: configuration.stateDirectory + "/catalog.sqlite")
         let plan = MemoryPlan(budgetByteCount: configuration.memoryBudgetByteCount)
         let uploadMemory = BufferPool(capacityByteCount: plan.uploadByteCount)
+        let isOnlyBucket = configuration.backends.count(where: { $0.path == nil }) <= 1
         let backends = try configuration.backends.map { backend in
-            let (store, fetchThreadCount, patienceSeconds) = try makeStore(backend, configuration, uploadMemory)
+            let (store, fetchThreadCount, patienceSeconds) = try makeStore(
+                backend, configuration, UploadShare(of: uploadMemory, isOnlyOne: isOnlyBucket))
             return Backend(
                 name: backend.name, store: store, prefix: backend.prefix, region: backend.region,
                 country: backend.country, isDisasterRecovery: backend.isDisasterRecovery,
@@ -62,7 +64,7 @@ extension Composition {
     }
 
     private static func makeStore(
-        _ backend: Configuration.Backend, _ configuration: Configuration, _ uploadMemory: BufferPool
+        _ backend: Configuration.Backend, _ configuration: Configuration, _ uploadMemory: UploadShare
     ) throws -> (any ObjectStore, fetchThreadCount: Int, patienceSeconds: Int) {
         switch backend.place {
         case .directory(let path):

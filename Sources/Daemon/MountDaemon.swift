@@ -3,15 +3,16 @@ internal import Filesystem
 internal import FuseBridge
 internal import Glibc
 internal import Logging
+internal import RangeCache
 internal import ReadTrace
 internal import Storage
 internal import Workers
 
 /// The life of a mount: mounted → serving → ending (umount, SIGTERM, SIGINT, SIGHUP) → ended.
 ///
-/// On the way out the order is: no new requests; reads that wait and staged writers get an error, uploads are aborted;
-/// requests under way are answered; the file system is unmounted; the threads end, or are left to the end of the process
-/// when a store holds them.
+/// On the way out the order is: no new requests; reads that wait and staged writers get an error, uploads are aborted, and a
+/// store that takes long over it is interrupted; requests under way are answered; the file system is unmounted; the threads end,
+/// or are left to the end of the process when a store holds them.
 package enum MountDaemon {
     /// Mounts, calls `ready` once reads are answered, and returns when the mount has ended.
     package static func run(
@@ -31,11 +32,21 @@ package enum MountDaemon {
         // The kernel has been answered once this returns: the mount serves.
         var status = stat()
         _ = stat(mountpoint + "/status.json", &status)
+        // What is on the disk can be read from the first moment on, also of a store that is away.
+        if engine.rangeCache?.waitUntilOpened(milliseconds: openingMilliseconds) == false {
+            log.warning("the disk cache is slow to open: until it is there its backends are read")
+        }
         ready()
         greetBackends(engine)
         session.waitUntilStopping()
+        let isEnded = Monitor(false)
+        NativeThread(name: "ending") {
+            let inTime: Void? = isEnded.wait(milliseconds: endingMilliseconds) { $0 ? () : nil }
+            if inTime == nil { engine.interruptStores() }
+        }.detach()
         filesystem.close()
         session.finish()
+        isEnded.withLock { $0 = true }
         do {
             try trace?.close()
         } catch {
@@ -80,5 +91,8 @@ package enum MountDaemon {
     }
 
     private static let cleanUpMilliseconds = 2000
+    private static let openingMilliseconds = 2000
+    /// For uploads to be aborted at their stores. What a store that is away still has, the next start removes.
+    private static let endingMilliseconds = 2000
     private static let closingMilliseconds = 2000
 }

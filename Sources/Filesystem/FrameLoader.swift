@@ -259,7 +259,7 @@ final class FrameLoader: Sendable {
     private func failDecoding(_ flight: FrameFlight, of disk: OpenDisk, _ run: FrameRun, _ error: ArchiveError) {
         let identifier = disk.backup.identifier
         let isBad = error.code == .payload || error.code == .frame
-        if isBad, flight.mayReload(), disk.backup.source.discard(run.archiveRange) {
+        if isBad, flight.mayReload(), disk.backup.reader.discard(run) {
             engine.log.warning("\(identifier): a cached copy of frame \(flight.key.frame) was bad: \(error)")
             load([flight], of: disk, isDemand: false, byteLimit: 0) { $0.want }
             return

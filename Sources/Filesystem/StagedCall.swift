@@ -35,7 +35,9 @@ package final class StagedCall: Sendable {
         NativeThread(name: "interrupt") { [self] in
             while true {
                 switch EndWish.ofThread(thread) {
-                case .certain: return cancel()
+                case .certain:
+                    state.withLockQuietly { $0.hasGivenUp = true }
+                    return cancel()
                 case .asked: state.withLockQuietly { $0.hasGivenUp = true }
                 case .none: break
                 }

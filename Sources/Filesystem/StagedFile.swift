@@ -50,6 +50,8 @@ final class StagedFile: Sendable {
         // Safe because: only reached under the work lock.
         var session: BackupSession?
         var window: FrameWindow?
+        /// A beginning that its writer did not want to wait for, and that writer's handle.
+        var start: (start: StagedStart, handle: UInt64)?
         /// The handle that writes; nil before the first write.
         var writer: UInt64?
         var processes = WriterProcesses()
@@ -82,7 +84,7 @@ final class StagedFile: Sendable {
         guard !bytes.isEmpty else { return 0 }
         return try work.withLock { work in
             if isProbe(bytes, offset) { return bytes.count }
-            try prepare(&work, handle: handle)
+            try prepare(&work, handle: handle, call)
             work.processes.insert(thread: call.thread)
             guard let session = work.session else { preconditionFailure("internal error: streaming without a session") }
             let count: Int
@@ -117,7 +119,7 @@ final class StagedFile: Sendable {
     private static let byteLimit: UInt64 = 64 << 40
 
     /// Brings the file into the state streaming for this handle, or throws why not.
-    private func prepare(_ work: inout Work, handle: UInt64) throws {
+    private func prepare(_ work: inout Work, handle: UInt64, _ call: StagedCall) throws {
         let now = snapshot
         guard !work.formerWriters.contains(handle) else {
             throw FileSystemError(.inputOutput, "the image that this handle wrote has ended: open the file anew")
@@ -139,7 +141,7 @@ final class StagedFile: Sendable {
         case _ where now.isRemoved:
             throw FileSystemError(.inputOutput, "the staged file was removed")
         case .empty:
-            try start(&work, handle, now)
+            try start(&work, handle, now, call)
         case .streaming:
             guard work.writer == handle else {
                 throw FileSystemError(.busy, "another writer streams \(now.name.fileName)")
@@ -162,15 +164,14 @@ final class StagedFile: Sendable {
         }
     }
 
-    private func start(_ work: inout Work, _ handle: UInt64, _ now: Facts) throws {
-        let session: BackupSession
+    private func start(_ work: inout Work, _ handle: UInt64, _ now: Facts, _ call: StagedCall) throws {
+        let begun: BackupSession?
         do throws(EngineError) {
-            session = try BackupSession(
-                engine: engine, backend: engine.backend(now.name.folder.backend), disk: now.name.diskName,
-                consistency: "none")
+            begun = try begin(&work, handle, now, unless: call)
         } catch {
             throw fail(&work, error, handle: handle)
         }
+        guard let session = begun else { throw FileSystemError(.interrupted, "the write was interrupted") }
         work.session = session
         work.window = FrameWindow(frameByteCount: session.frameByteCount)
         work.writer = handle
@@ -182,6 +183,32 @@ final class StagedFile: Sendable {
             facts.cancelReason = nil
         }
         engine.log.info("staging \(session.identifier): started")
+    }
+
+    /// Begins the backup, or waits for the beginning that an interrupted write of this handle left; nil when the caller gives up,
+    /// and the next write goes on waiting.
+    private func begin(
+        _ work: inout Work, _ handle: UInt64, _ now: Facts, unless call: StagedCall
+    ) throws(EngineError) -> BackupSession? {
+        if let (_, owner) = work.start, owner != handle {
+            throw EngineError(.busy, "another writer begins \(now.name.fileName)")
+        }
+        let start: StagedStart
+        if let begun = work.start?.start {
+            start = begun
+        } else {
+            start = StagedStart { [engine] () throws(EngineError) in
+                try BackupSession(
+                    engine: engine, backend: engine.backend(now.name.folder.backend), disk: now.name.diskName,
+                    consistency: "none")
+            }
+        }
+        guard let result = start.wait(unless: { call.hasGivenUp }) else {
+            work.start = (start, handle)
+            return nil
+        }
+        work.start = nil
+        return try result.get()
     }
 
     private func writeFailure(_ error: any Error, _ offset: UInt64) -> EngineError {
@@ -262,6 +289,7 @@ final class StagedFile: Sendable {
 
     private func reset(_ work: inout Work, declaredByteCount: UInt64, by handle: UInt64?) {
         var formerWriters = work.formerWriters
+        work.start?.start.abandon()
         if let writer = work.writer, writer != handle { formerWriters.insert(writer) }
         work = Work(formerWriters: formerWriters)
         facts.withLock { facts in
@@ -365,6 +393,10 @@ final class StagedFile: Sendable {
     func release(handle: UInt64) {
         work.withLock { work in
             work.formerWriters.remove(handle)
+            if work.start?.handle == handle {
+                work.start?.start.abandon()
+                work.start = nil
+            }
             guard work.writer == handle else { return }
             if snapshot.state == .streaming {
                 _ = fail(&work, EngineError(.cancelled, "the file was released without being closed"))
@@ -383,6 +415,8 @@ final class StagedFile: Sendable {
         // Wakes a writer that waits in the pipeline; then the work lock comes free.
         session?.cancelWriter()
         work.withLock { work in
+            work.start?.start.abandon()
+            work.start = nil
             switch snapshot.state {
             case .streaming, .held: _ = fail(&work, EngineError(.cancelled, reason))
             case .empty, .committing, .committed, .failed: break

@@ -44,7 +44,8 @@ internal import Workers
 /// The cap holds at every instant, because both files have a fixed size below it and are never larger: index and data
 /// together with what a file system adds for extents.
 ///
-/// Any thread may call. No call waits for the disk, but reads for the time-out at most and `close` for its limit.
+/// Any thread may call. No call waits for the disk, but reads (for the time-out, and as long again for those before them) and
+/// `close` for its limit.
 package final class RangeCache: Sendable {
     private let store: RangeStore?
     private let capacityByteCount: UInt64

@@ -5,7 +5,7 @@ internal import Workers
 // The way of a read: `serve` on the caller's thread, `perform` on a reader thread, `copyOut` on the caller's again.
 extension RangeStore {
     /// Fills what is there of a range of the archive. Returns the one stretch that the caller has to fetch: from the first
-    /// byte that is missing to the last; nil when none is. Takes no longer than the time-out; never fails.
+    /// byte that is missing to the last; nil when none is. Takes no longer than the time-out, once for memory and once for the disk; never fails.
     func serve(
         _ archive: CachedArchive, _ range: Range<UInt64>, into output: UnsafeMutableRawBufferPointer
     ) -> Range<UInt64>? {
@@ -61,8 +61,14 @@ extension RangeStore {
                 offset = dataOffset + blocks.count * CacheGeometry.blockByteCount
             }
         }
-        guard !pieces.isEmpty, let buffer = bounce.take(byteCount: offset) else { return nil }
+        guard !pieces.isEmpty, let buffer = takeBounce(offset) else { return nil }
         return ReadJob(pieces: pieces, buffer: buffer, entryByteCount: geometry.entryByteCount)
+    }
+
+    /// Waits for the reads before it to give memory back: what is on the disk is not asked of a backend that may be away.
+    private func takeBounce(_ byteCount: Int) -> Buffer? {
+        guard bounce.fits(byteCount: byteCount) else { return nil }
+        return bounce.waitForReturn(byteCount: byteCount, milliseconds: settings.readTimeoutMilliseconds)
     }
 
     static func bits(_ blocks: Range<Int>) -> UInt64 {

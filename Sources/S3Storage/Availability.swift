@@ -90,11 +90,17 @@ final class Availability: Sendable {
         }
     }
 
-    /// Waits at most so long, or until the store is closed; false when it is.
-    func pauseBetweenProbes(milliseconds: Int) -> Bool {
-        _ = state.wait(milliseconds: milliseconds) { $0.isClosed ? () : nil }
-        return !state.withLockQuietly { $0.isClosed }
+    /// Waits for so long. False when the store was closed or the request cancelled meanwhile.
+    func pause(_ duration: Duration, cancellation: HTTPCancellation? = nil) -> Bool {
+        cancellation?.setAction { [state] in state.withLock { _ in } }
+        defer { cancellation?.setAction(nil) }
+        let ended: Void? = state.wait(milliseconds: Int(duration / .milliseconds(1))) { state in
+            state.isClosed || cancellation?.isCancelled == true ? () : nil
+        }
+        return ended == nil
     }
+
+    var isClosed: Bool { state.withLockQuietly { $0.isClosed } }
 
     func close() { state.withLock { $0.isClosed = true } }
 

@@ -77,7 +77,7 @@ final class S3Client: Sendable {
         while true {
             guard availability.waitUntilThere(start: start, patience: request.patience, cancellation: cancellation)
             else {
-                if cancellation?.isCancelled == true { throw S3Failure(.changed, "the request was given up") }
+                if cancellation?.isCancelled == true || availability.isClosed { throw Self.givenUp }
                 throw lastFailure ?? awayFailure()
             }
             var failure: S3Failure
@@ -104,7 +104,7 @@ final class S3Client: Sendable {
             let pause = pause(after: failure, attempt: attempt)
             guard failure.retry != .never, ContinuousClock.now + pause - start < request.patience else { throw failure }
             attempt += 1
-            guard sleep(pause, cancellation) else { throw S3Failure(.changed, "the request was given up") }
+            guard availability.pause(pause, cancellation: cancellation) else { throw Self.givenUp }
         }
     }
 
@@ -119,7 +119,9 @@ final class S3Client: Sendable {
     }
 
     /// For callers that repeat by themselves.
-    func pauseBriefly() { _ = sleep(.milliseconds(Int.random(in: 100...500)), nil) }
+    func pauseBriefly() { _ = availability.pause(.milliseconds(Int.random(in: 100...500))) }
+
+    private static var givenUp: S3Failure { S3Failure(.changed, "the request was given up") }
 
     private func awayFailure() -> S3Failure {
         let report = availability.report
@@ -254,14 +256,6 @@ final class S3Client: Sendable {
         return max(pause, availability.takeToken())
     }
 
-    private func sleep(_ duration: Duration, _ cancellation: HTTPCancellation?) -> Bool {
-        let isCancelled = Monitor(false)
-        cancellation?.setAction { isCancelled.withLock { $0 = true } }
-        defer { cancellation?.setAction(nil) }
-        let wasCancelled: Void? = isCancelled.wait(milliseconds: Int(duration / .milliseconds(1))) { $0 ? () : nil }
-        return wasCancelled == nil
-    }
-
     // MARK: Probing
 
     private func startProbing() {
@@ -286,7 +280,7 @@ final class S3Client: Sendable {
                 learned.withLock { $0.freshFrom = ContinuousClock.now }
                 return availability.noteReturn()
             }
-            guard availability.pauseBetweenProbes(milliseconds: 1000) else { return }
+            guard availability.pause(.seconds(1)) else { return }
         }
     }
 }

@@ -9,20 +9,28 @@ internal import Storage
 /// credentials that may not write.
 struct S3Prober {
     private static let patience = Duration.seconds(30)
+    private static let clearingPatience = Duration.seconds(2)
+    /// So often an error of the server's own is no accident.
+    private static let errorLimit = 4
+    /// What the folder of every probe starts with, behind the prefix of the settings.
+    static let folderName = ".holdfast-probe-"
 
     private let client: S3Client
     private let folder: String
+    /// Of the whole probe.
+    private let end: ContinuousClock.Instant
     private let body = Array("holdfast asks what this server can do\n".utf8)
 
     init(client: S3Client) {
         self.client = client
+        end = .now + min(Self.patience, .seconds(client.settings.uploadPatienceSeconds))
         let number = String(UInt64.random(in: .min ... .max), radix: 16)
-        folder = client.settings.prefix + ".holdfast-probe-" + number
+        folder = client.settings.prefix + Self.folderName + number
     }
 
     func probe() throws(S3Failure) -> S3Abilities {
         var objects: [ObjectKey] = []
-        defer { for key in objects { _ = try? ask(.delete, key) } }
+        defer { clear(objects) }
         let single = try key("single")
         objects.append(single)
         let (putIfAbsent, tag) = try probePut(single)
@@ -39,6 +47,13 @@ struct S3Prober {
             entityTagIsMD5: tag == S3EntityTag.ofObject(body), entityTagOfPartsIsMD5: isMD5OfParts,
             getIfMatch: getIfMatch, listsInByteOrder: listsInByteOrder, completionTagIsFinal: isFinal,
             deletesMany: deletesMany)
+    }
+
+    /// What stays because the store has gone away meanwhile, `S3Store.removeProbes` removes.
+    private func clear(_ objects: [ObjectKey]) {
+        for key in objects {
+            guard (try? client.send(S3Request(.delete, key, patience: Self.clearingPatience))) != nil else { return }
+        }
     }
 
     private func key(_ name: String) throws(S3Failure) -> ObjectKey {
@@ -147,16 +162,21 @@ struct S3Prober {
         try reply(to: S3Request(method, key, query: query, headers: headers, patience: .zero), body)
     }
 
-    /// Repeats what the network or a busy server spoiled; any other refusal is an answer.
+    /// Repeats what the network or a busy server spoiled. An error of the server's own is an answer only when it stays, for
+    /// what is found out is remembered; any other refusal is one at once.
     private func reply(to request: S3Request, _ body: [UInt8]) throws(S3Failure) -> Reply {
-        let end = ContinuousClock.now + Self.patience
+        var errorCount = 0
         while true {
             do throws(S3Failure) {
                 return Reply(response: try client.send(request, bytes: body))
             } catch {
-                // Nothing more can be asked then.
-                if error.code == .noSuchStore || error.code == .clockSkew { throw error }
-                let isTransient = error.retry == .outage || error.code == .throttled
+                // Nothing more can be asked then, and without an answer nothing was said.
+                let isOver = error.retry == .never && error.response == nil
+                if isOver || error.code == .noSuchStore || error.code == .clockSkew { throw error }
+                errorCount += 1
+                let isTransient =
+                    error.retry == .outage || error.code == .throttled
+                    || error.retry == .later && errorCount < Self.errorLimit
                 guard isTransient else { return Reply(response: nil, failure: error) }
                 guard ContinuousClock.now < end else { throw error }
                 client.pauseBriefly()

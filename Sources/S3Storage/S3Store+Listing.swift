@@ -54,6 +54,13 @@ extension S3Store {
         return ObjectPage(objects: Array(objects[..<limit]), next: objects[limit - 1].key.string)
     }
 
+    /// Removes the objects of probes that were cut off.
+    func removeProbes(startedBefore: Int64) throws(StorageError) {
+        let prefix = client.settings.prefix + S3Prober.folderName
+        for object in try listAll(prefix: prefix, after: nil, limit: Self.pageLimit).objects
+        where object.modified < startedBefore { try delete(object.key) }
+    }
+
     private struct Page {
         var objects: [ObjectFacts]
         var isTruncated: Bool

@@ -82,6 +82,7 @@ extension S3Store {
             try abort(upload.identifier, key, patience: readPatience)
             removed.append(upload.identifier)
         }
+        try removeProbes(startedBefore: startedBefore)
         return removed
     }
 

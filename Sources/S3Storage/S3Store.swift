@@ -3,7 +3,7 @@ internal import HTTPTransport
 package import Storage
 internal import Synchronization
 internal import SystemIO
-package import Workers
+internal import Workers
 
 /// A bucket, or a part of one, of any server that speaks S3. S3Storage.md says which requests each operation makes, and what is
 /// done where a server lacks an ability.
@@ -18,7 +18,7 @@ package final class S3Store: ObjectStore {
     package let name: String
     let client: S3Client
     /// Memory of the parts under way, shared with all uploads of the process.
-    let uploadMemory: BufferPool
+    let uploadMemory: UploadShare
     /// The threads that send parts.
     let senders: WorkerPool
     let schedule: PartSchedule
@@ -36,15 +36,17 @@ package final class S3Store: ObjectStore {
 
     /// `abilitiesPath` is the file in which it is remembered what the server can do; nil remembers it in this process only.
     package init(
-        settings: S3Settings, credentials: S3Credentials, abilitiesPath: String?, uploadMemory: BufferPool
+        settings: S3Settings, credentials: S3Credentials, abilitiesPath: String?, uploadMemory: UploadShare
     ) {
         name = settings.name
         client = S3Client(settings: settings, credentials: credentials)
         self.uploadMemory = uploadMemory
         self.abilitiesPath = abilitiesPath
         senders = WorkerPool(threadCount: max(1, min(settings.connectionLimit, settings.uploadConcurrency * 2)))
-        schedule = PartSchedule(firstByteCount: settings.partByteCount, limit: uploadMemory.capacityByteCount / 2)
+        schedule = PartSchedule(firstByteCount: settings.partByteCount, limit: uploadMemory.partLimitByteCount)
     }
+
+    package func interrupt() { client.close() }
 
     package func close() {
         client.close()

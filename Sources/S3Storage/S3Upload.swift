@@ -34,7 +34,7 @@ final class S3Upload: ObjectUpload {
     private struct State {
         var phase = Phase.open
         /// The part being filled, and how far.
-        var filling: (buffer: Buffer, count: Int, limit: Int)?
+        var filling: (memory: UploadShare.Part, count: Int, limit: Int)?
         var nextNumber = 1
         var parts: [Int: Part] = [:]
         var underWay: [Int: HTTPCancellation] = [:]
@@ -84,7 +84,7 @@ final class S3Upload: ObjectUpload {
             let (count, isFull) = state.withLockQuietly { state in
                 guard let part = state.filling else { return (rest.count, false) }
                 let count = min(rest.count, part.limit - part.count)
-                UnsafeMutableRawBufferPointer(rebasing: part.buffer.bytes[part.count..<part.count + count])
+                UnsafeMutableRawBufferPointer(rebasing: part.memory.buffer.bytes[part.count..<part.count + count])
                     .copyMemory(from: UnsafeRawBufferPointer(rebasing: rest[..<count]))
                 state.filling?.count += count
                 state.byteCount += UInt64(count)
@@ -96,7 +96,7 @@ final class S3Upload: ObjectUpload {
         try throwIfOver()
     }
 
-    /// Waits for memory for the next part.
+    /// Waits for memory for the next part. Other uploads may hold it, whose store is away: no longer than for a store.
     private func startPart() throws(StorageError) {
         let number = state.withLockQuietly { $0.nextNumber }
         guard let limit = store.schedule.byteCount(ofPart: number),
@@ -108,17 +108,26 @@ final class S3Upload: ObjectUpload {
                     "the archive is longer than \(store.schedule.reachByteCount >> 30) GiB, which is as far as parts of "
                         + "\(store.schedule.limit >> 20) MiB reach", hint: "raise memory.budget"))
         }
+        let end = ContinuousClock.now + store.uploadPatience
         while true {
             try throwIfOver()
-            guard let buffer = store.uploadMemory.waitForReturn(byteCount: limit, milliseconds: 200) else { continue }
-            state.withLockQuietly { $0.filling = (buffer, 0, limit) }
+            guard ContinuousClock.now < end else {
+                throw fail(
+                    StorageError(
+                        .timedOut, key.string,
+                        "no memory for the next part for \(store.client.settings.uploadPatienceSeconds) s: other uploads hold it",
+                        hint: "raise memory.budget"))
+            }
+            guard let memory = store.uploadMemory.take(byteCount: limit, milliseconds: 200) else { continue }
+            state.withLockQuietly { $0.filling = (memory, 0, limit) }
             return
         }
     }
 
     /// Hands the part on as soon as there is a place among those under way.
     private func sendFilledPart() throws(StorageError) {
-        let job: (number: Int, buffer: Buffer, count: Int, cancellation: HTTPCancellation)? = state.wait { state in
+        let job: (number: Int, memory: UploadShare.Part, count: Int, cancellation: HTTPCancellation)? = state.wait {
+            state in
             guard case .open = state.phase else { return .some(nil) }
             guard state.underWay.count < state.concurrency else { return nil }
             guard let part = state.filling else { return .some(nil) }
@@ -127,12 +136,12 @@ final class S3Upload: ObjectUpload {
             state.nextNumber += 1
             let cancellation = HTTPCancellation()
             state.underWay[number] = cancellation
-            return (number, part.buffer, part.count, cancellation)
+            return (number, part.memory, part.count, cancellation)
         }
         guard let job else { return try throwIfOver() }
         store.senders.submit(.ordinary) { [self] in
-            send(job.number, job.buffer.prefix(job.count), job.cancellation)
-            withExtendedLifetime(job.buffer) {}
+            send(job.number, job.memory.buffer.prefix(job.count), job.cancellation)
+            withExtendedLifetime(job.memory) {}
         }
     }
 

@@ -73,6 +73,10 @@ package protocol ObjectStore: Sendable {
     /// How the store has been doing in this process.
     var condition: StoreCondition { get }
 
+    /// Ends every request under way with an error, and every later one at once: the process ends. A store whose calls
+    /// cannot be interrupted does nothing.
+    func interrupt()
+
     /// Ends everything under way; nothing may be asked of the store any more.
     func close()
 }
@@ -87,6 +91,8 @@ extension ObjectStore {
     package func probe() throws(StorageError) {}
 
     package var condition: StoreCondition { StoreCondition() }
+
+    package func interrupt() {}
 
     package func close() {}
 }

@@ -58,6 +58,9 @@ package final class BufferPool: Sendable {
         }
     }
 
+    /// Whether a block of so many bytes can be had at all, once all others are back.
+    package func fits(byteCount: Int) -> Bool { Self.roundedUp(byteCount) <= capacityByteCount }
+
     /// A block of at least `byteCount` bytes, or nil when that would break the cap.
     package func take(byteCount: Int) -> Buffer? {
         let size = Self.roundedUp(byteCount)

@@ -81,7 +81,7 @@ struct S3OptionTests {
         settings.readPatienceSeconds = 1
         let store = S3Store(
             settings: settings, credentials: TestStore.credentials(server, secret: secret), abilitiesPath: nil,
-            uploadMemory: BufferPool(capacityByteCount: 16 << 20))
+            uploadMemory: UploadShare(of: BufferPool(capacityByteCount: 16 << 20), isOnlyOne: true))
         defer { store.close() }
         let error = #expect(throws: StorageError.self) { try store.head(ObjectKey("a/b")) }
         #expect(error?.code == .denied)

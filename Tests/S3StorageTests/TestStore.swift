@@ -26,7 +26,7 @@ struct TestStore {
         change(&settings)
         store = S3Store(
             settings: settings, credentials: Self.credentials(server), abilitiesPath: nil,
-            uploadMemory: BufferPool(capacityByteCount: uploadByteCount))
+            uploadMemory: UploadShare(of: BufferPool(capacityByteCount: uploadByteCount), isOnlyOne: true))
         if let abilities { store.assume(abilities) }
     }
 

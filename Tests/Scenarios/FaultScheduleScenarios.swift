@@ -5,14 +5,14 @@ import Testing
 import Workers
 
 extension Scenarios {
-    /// Random faults, several at once, from seeds. HOLDFAST_SEED=n runs one; HOLDFAST_NIGHTLY=1 runs 2,000.
+    /// Random faults, several at once, from seeds. HOLDFAST_SEED=n or n-m runs those; HOLDFAST_NIGHTLY=1 runs 2,000.
     @Suite(
         "Random faults, over S3", .serialized,
         .enabled(if: S3Server.Kind.ceph.isInstalled, "Ceph is not installed"))
     struct FaultSchedules {
         /// A mount serves this many seeds, one after another.
         private static let seedsOfAMount = 10
-        private static let lanes = 3
+        private static let lanes = 4
         private static let limitSeconds = 60
         private static let settings = """
             connect_seconds = 1
@@ -24,7 +24,8 @@ extension Scenarios {
 
         private static var seeds: [UInt64] {
             let environment = ProcessInfo.processInfo.environment
-            if let seed = environment["HOLDFAST_SEED"].flatMap({ UInt64($0) }) { return [seed] }
+            let named = (environment["HOLDFAST_SEED"] ?? "").split(separator: "-").compactMap { UInt64($0) }
+            if let first = named.first, let last = named.last, first <= last { return Array(first...last) }
             return Array(1...(environment["HOLDFAST_NIGHTLY"] == "1" ? 2000 : 100))
         }
 
@@ -59,7 +60,8 @@ extension Scenarios {
         private static let failures = Mutex<[String]>([])
 
         private static func blame(_ seeds: [UInt64], _ what: String) {
-            let line = "HOLDFAST_SEED=\(seeds.map(String.init).joined(separator: ",")): \(what)"
+            let last = seeds.count > 1 ? "-\(seeds[seeds.count - 1])" : ""
+            let line = "HOLDFAST_SEED=\(seeds.first ?? 0)\(last): \(what)"
             print(line)
             failures.withLock { $0.append(line) }
         }
@@ -76,16 +78,14 @@ extension Scenarios {
                 let problems = try run(schedule, bench, lab, &registered)
                 for problem in problems { blame([seed], "\(problem)\n  \(schedule)") }
                 // The first workload opens what stays open.
-                let files = try openFiles(bench)
+                let files = try bench.openFiles
                 if let filesBefore, files > filesBefore + 2 {
                     blame([seed], "the daemon has \(files) files open, it had \(filesBefore)")
                 }
                 filesBefore = filesBefore ?? files
             }
-            let status = try String(contentsOfFile: "/proc/\(bench.daemon)/status", encoding: .utf8)
-            let peak = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }?.split(separator: " ").dropFirst()
-                .first.flatMap { Int($0) }
-            if (peak ?? .max) > 256 << 10 { blame(seeds, "the daemon took \(peak ?? 0) KiB") }
+            let peak = try bench.peakMemory
+            if peak > 256 << 20 { blame(seeds, "the daemon took \(peak >> 20) MiB") }
             try bench.unmount()
             let last = try bench.shell("sleep 1; holdfast backend gc --days 0 --config c.toml")
             if last.status != 0 { blame(seeds, "\(last)") }
@@ -178,15 +178,6 @@ extension Scenarios {
                 elif not restored: sys.exit('no image of a restore')
                 END
                 """
-        }
-
-        /// Connections, which are kept, do not count.
-        private static func openFiles(_ bench: MountBench) throws -> Int {
-            let folder = "/proc/\(try bench.daemon)/fd"
-            return try FileManager.default.contentsOfDirectory(atPath: folder).count { name in
-                let target = try? FileManager.default.destinationOfSymbolicLink(atPath: folder + "/" + name)
-                return target?.hasPrefix("socket:") == false
-            }
         }
     }
 }

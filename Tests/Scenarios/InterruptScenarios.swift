@@ -18,7 +18,7 @@ extension Scenarios {
             let lab = try LabProxy(to: S3Server.shared(.ceph), seed: 5)
             defer { lab.stop() }
             let bench = try MountBench(
-                on: .ceph, through: lab, bucketSettings: Self.settings, config: "[memory]\nbudget = \"64MiB\"")
+                on: .ceph, through: lab, bucketSettings: Self.settings)
             // More than the memory holds, and no zeros.
             try bench.run("head -c 120M /dev/urandom > a.raw; head -c 12M a.raw > b.raw")
             try body(bench, lab)
@@ -28,6 +28,12 @@ extension Scenarios {
             try bench.run("holdfast backend gc --days 0 --config c.toml")
             try bench.expectClean(try bench.backups.count)
         }
+
+        /// Runs a program that takes signals: a shell's background job ignores SIGINT, and this process's threads block all.
+        private static let heeding = """
+            python3 -c 'import os,signal,sys; signal.pthread_sigmask(signal.SIG_SETMASK,[]); \
+            [signal.signal(s,signal.SIG_DFL) for s in (2,3)]; os.execvp(sys.argv[1],sys.argv[1:])'
+            """
 
         /// Starts `line` in the background, lets the store go away in the midst of it, and sends it a signal when it waits.
         private static func end(_ line: String, with signal: String, waitsFor seconds: Int = 4) -> String {
@@ -41,31 +47,41 @@ extension Scenarios {
             """
         }
 
-        @Test(.timeLimit(.minutes(3)), arguments: ["INT", "TERM", "KILL", "QUIT"])
-        func `a writer that waits is freed at once, and makes no backup`(signal: String) throws {
+        @Test(.timeLimit(.minutes(3)), arguments: ["INT", "TERM", "KILL", "QUIT"], [false, true])
+        func `a writer that waits is freed at once, and makes no backup`(signal: String, hasBegun: Bool) throws {
             try withBench { bench, lab in
-                try lab.setNetwork(.dead)
-                // A shell's background job ignores SIGINT; setsid and env set it back.
-                let line = "env --default-signal=INT,QUIT dd if=a.raw of='\(bench.staging)/disk.raw' bs=1M"
+                if hasBegun {
+                    // Parts are sent slowly, and then not at all.
+                    try bench.run("cp b.raw '\(bench.staging)/first.raw'")
+                    try lab.add(FaultRule(.stallRequest(), on: .uploadPart))
+                } else {
+                    try lab.setNetwork(.dead)
+                }
+                let line = "\(Self.heeding) dd if=a.raw of='\(bench.staging)/disk.raw' bs=1M"
                 let result = try bench.shell(Self.end(line, with: signal))
                 #expect(result.status == 0, "\(result)")
                 #expect(result.output.contains("status 1"), "\(result)")
-                let status = try bench.run("cat '\(bench.staging)/disk.raw.status'")
-                #expect(status.contains("state: failed"), "\(status)")
-                #expect(try bench.backups.isEmpty)
+                if hasBegun {
+                    let status = try bench.run("cat '\(bench.staging)/disk.raw.status'")
+                    #expect(status.contains("state: failed"), "\(status)")
+                }
+                #expect(try bench.backups.count == (hasBegun ? 1 : 0))
+                try lab.clearRules()
             }
         }
 
         @Test(.timeLimit(.minutes(3)), arguments: ["INT", "KILL"])
         func `so is one that waits in its close`(signal: String) throws {
             try withBench { bench, lab in
-                try lab.setNetwork(.dead)
-                let line = "env --default-signal=INT cp b.raw '\(bench.staging)/disk.raw'"
+                try bench.run("cp b.raw '\(bench.staging)/first.raw'")
+                try lab.add(FaultRule(.stallRequest(), on: .uploadPart))
+                let line = "\(Self.heeding) cp b.raw '\(bench.staging)/disk.raw'"
                 let result = try bench.shell(Self.end(line, with: signal))
                 #expect(result.status == 0, "\(result)")
                 let status = try bench.run("cat '\(bench.staging)/disk.raw.status'")
                 #expect(status.contains("state: failed") && status.contains("ended by a signal"), "\(status)")
-                #expect(try bench.backups.isEmpty)
+                #expect(try bench.backups.count == 1)
+                try lab.clearRules()
             }
         }
 

@@ -115,9 +115,37 @@ final class MountBench {
         get throws { try #require(daemons.first) }
     }
 
+    /// The most memory that the daemon ever had, in bytes.
+    var peakMemory: Int {
+        get throws {
+            let status = try String(contentsOfFile: "/proc/\(daemon)/status", encoding: .utf8)
+            let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") })
+            return try #require(line.split(separator: " ").dropFirst().first.flatMap { Int($0) }) << 10
+        }
+    }
+
+    /// The files that the daemon has open. Connections, which are kept, do not count.
+    var openFiles: Int {
+        get throws {
+            let folder = "/proc/\(try daemon)/fd"
+            return try FileManager.default.contentsOfDirectory(atPath: folder).count { name in
+                let target = try? FileManager.default.destinationOfSymbolicLink(atPath: folder + "/" + name)
+                return target?.hasPrefix("socket:") == false
+            }
+        }
+    }
+
     func unmount() throws {
         let ending = daemons
         #expect(try shell("umount mnt").status == 0)
+        waitForEnd(of: ending)
+    }
+
+    /// Ends the daemon by a command that is given its process id; with files open, too.
+    func endDaemon(by command: String) throws {
+        let ending = daemons
+        let result = try shell(command + ending.map { " \($0)" }.joined())
+        #expect(result.status == 0, "\(command): \(result)")
         waitForEnd(of: ending)
     }
 
@@ -176,6 +204,21 @@ final class MountBench {
         let result = try shell(line, seconds: seconds)
         #expect(result.status == 0, "\(line): \(result)", sourceLocation: location)
         return result.output
+    }
+
+    /// Starts a line of bash that goes on beside the test; its exit status goes to the file `<name>.status`.
+    func start(_ name: String, _ line: String) throws {
+        let path = folder + "/.start-\(UUID().uuidString).sh"
+        try line.write(toFile: path, atomically: true, encoding: .utf8)
+        // Python closes what Foundation waits for the end of.
+        try run(
+            """
+            python3 -c "
+            import subprocess
+            subprocess.Popen(['bash','-c','bash \(path); echo \\$? > .\(name) && mv .\(name) \(name).status'],
+                stdin=subprocess.DEVNULL,stdout=subprocess.DEVNULL,stderr=subprocess.DEVNULL,start_new_session=True)
+            "
+            """)
     }
 
     /// An image of `mebibytes`, half noise, half zeros; the same for the same seed.
