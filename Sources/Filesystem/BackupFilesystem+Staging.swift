@@ -170,14 +170,14 @@ extension BackupFilesystem {
         call.watch { file.cancel("process \(call.thread), which waited, was ended by a signal") }
     }
 
-    package func flush(_ handle: UInt64, thread: Int32) throws {
+    package func flush(_ handle: UInt64, _ call: StagedCall) throws {
         guard case .staged(let file, true) = try handles.content(handle) else { return }
-        try noting { try file.flush(handle: handle, thread: thread) }
+        try noting { try file.flush(handle: handle, call) }
     }
 
-    package func synchronize(_ handle: UInt64) throws {
+    package func synchronize(_ handle: UInt64, _ call: StagedCall) throws {
         guard case .staged(let file, true) = try handles.content(handle) else { return }
-        try noting { try file.synchronize(handle: handle) }
+        try noting { try file.synchronize(handle: handle, call) }
     }
 
     /// `truncate` and `ftruncate`.

@@ -7,13 +7,15 @@ internal import Workers
 ///
 /// | the caller's signals | the call |
 /// |---|---|
-/// | end it for certain | the backup is cancelled, and everything that waits for it with it |
+/// | end it for certain | the backup that it writes is cancelled, and everything that waits for it with it |
 /// | ask it to end (a handler for SIGINT, SIGTERM, SIGHUP or SIGQUIT) | a write that waits ends short, or with EINTR; it can be repeated |
 /// | say nothing of ending | goes on |
 package final class StagedCall: Sendable {
     private struct State {
         var isOver = false
         var hasGivenUp = false
+        /// Its process writes the backup: the end of that process is the end of the backup.
+        var isWriters = false
     }
 
     private static let intervalMilliseconds = 100
@@ -27,6 +29,8 @@ package final class StagedCall: Sendable {
     /// Whether a wait that can be given up should be.
     var hasGivenUp: Bool { state.withLockQuietly { $0.hasGivenUp } }
 
+    func isOfWriter() { state.withLockQuietly { $0.isWriters = true } }
+
     /// It has been answered.
     package func end() { state.withLock { $0.isOver = true } }
 
@@ -36,8 +40,11 @@ package final class StagedCall: Sendable {
             while true {
                 switch EndWish.ofThread(thread) {
                 case .certain:
-                    state.withLockQuietly { $0.hasGivenUp = true }
-                    return cancel()
+                    let isWriters = state.withLockQuietly { state in
+                        state.hasGivenUp = true
+                        return state.isWriters
+                    }
+                    if isWriters { return cancel() }
                 case .asked: state.withLockQuietly { $0.hasGivenUp = true }
                 case .none: break
                 }

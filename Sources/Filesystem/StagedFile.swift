@@ -55,6 +55,8 @@ final class StagedFile: Sendable {
         /// The handle that writes; nil before the first write.
         var writer: UInt64?
         var processes = WriterProcesses()
+        /// The last write was interrupted, and what it did not take has not come again.
+        var isCutShort = false
         /// Handles that wrote to an image before this one: what they write late belongs to that one.
         var formerWriters: Set<UInt64> = []
 
@@ -86,6 +88,8 @@ final class StagedFile: Sendable {
             if isProbe(bytes, offset) { return bytes.count }
             try prepare(&work, handle: handle, call)
             work.processes.insert(thread: call.thread)
+            call.isOfWriter()
+            work.isCutShort = true
             guard let session = work.session else { preconditionFailure("internal error: streaming without a session") }
             let count: Int
             do {
@@ -95,6 +99,7 @@ final class StagedFile: Sendable {
             } catch {
                 throw fail(&work, writeFailure(error, offset))
             }
+            work.isCutShort = count < bytes.count
             let highWater = work.window?.highWater ?? 0
             facts.withLock { facts in
                 // `ftruncate` may have set the end further up.
@@ -314,7 +319,8 @@ final class StagedFile: Sendable {
 
     /// `close` by a thread of a process that wrote: commits what this handle streamed, and returns when it is registered (rule 1).
     /// The closing of a copy of the descriptor by a process that wrote nothing says nothing.
-    func flush(handle: UInt64, thread: Int32) throws {
+    func flush(handle: UInt64, _ call: StagedCall) throws {
+        let thread = call.thread
         try work.withLock { work in
             guard work.writer == handle else { return }
             let now = snapshot
@@ -332,6 +338,7 @@ final class StagedFile: Sendable {
                 break
             }
             guard work.processes.contains(thread: thread) else { return }
+            call.isOfWriter()
             switch now.state {
             case .empty, .held, .committed, .committing:
                 return
@@ -340,6 +347,9 @@ final class StagedFile: Sendable {
             case .streaming:
                 if let death = Self.death(of: thread) {
                     throw fail(&work, EngineError(.cancelled, "the writer (process \(thread)) \(death)"))
+                }
+                guard !work.isCutShort else {
+                    throw fail(&work, EngineError(.cancelled, "closed after an interrupted write that was not repeated"))
                 }
                 try commit(&work, now)
             }
@@ -375,12 +385,13 @@ final class StagedFile: Sendable {
     }
 
     /// `fsync`: what was sent so far is at the backend, or this says why not.
-    func synchronize(handle: UInt64) throws {
+    func synchronize(handle: UInt64, _ call: StagedCall) throws {
         try work.withLock { work in
             if case .failed(let reason) = snapshot.state, work.writer == handle {
                 throw FileSystemError(.inputOutput, reason)
             }
             guard work.writer == handle, snapshot.state == .streaming, let session = work.session else { return }
+            if work.processes.contains(thread: call.thread) { call.isOfWriter() }
             do {
                 try session.writer.flush()
             } catch {

@@ -129,13 +129,13 @@ enum FuseOperations {
         }
         table.flush = { request, _, file in
             answerStaged(request, file) { filesystem, handle, call in
-                try filesystem.flush(handle, thread: call.thread)
+                try filesystem.flush(handle, call)
                 return { $0.success() }
             }
         }
         table.fsync = { request, _, _, file in
-            answerStaged(request, file) { filesystem, handle, _ in
-                try filesystem.synchronize(handle)
+            answerStaged(request, file) { filesystem, handle, call in
+                try filesystem.synchronize(handle, call)
                 return { $0.success() }
             }
         }

@@ -53,7 +53,7 @@ struct StagingTests {
         let handle = try bench.create()
         try bench.write(handle, [1, 2, 3], at: 0)
         // The parent holds a copy of the descriptor, as a shell does, and closes it.
-        try bench.filesystem.flush(handle, thread: getppid())
+        try bench.filesystem.flush(handle, StagedCall(thread: getppid()))
         #expect(try bench.status.contains("state: streaming"))
         try bench.write(handle, [4], at: 3)
         try bench.close(handle)
@@ -64,7 +64,7 @@ struct StagingTests {
         let bench = try TreeBench()
         let handle = try bench.create()
         try bench.write(handle, [1, 2, 3], at: 0, thread: 0)
-        try bench.filesystem.flush(handle, thread: getppid())
+        try bench.filesystem.flush(handle, StagedCall(thread: getppid()))
         #expect(try bench.status.contains("state: committed"))
     }
 
@@ -179,7 +179,7 @@ struct StagingTests {
         // `close` of a copy of the descriptor commits; the handle lives on.
         var handle = try bench.create(".disk.raw")
         try bench.write(handle, Self.image, at: 0)
-        try bench.filesystem.flush(handle, thread: getpid())
+        try bench.filesystem.flush(handle, StagedCall(thread: getpid()))
         try bench.filesystem.rename(".disk.raw", in: folder, to: "disk.raw", in: folder, replacing: true)
         #expect(try bench.objectCount == 2)
         #expect(bench.code { try bench.write(handle, [1], at: 200_000) } == .inputOutput)
@@ -187,7 +187,7 @@ struct StagingTests {
         #expect(try bench.objectCount == 0)
         handle = try bench.create(truncates: true)
         try bench.write(handle, Self.image, at: 0)
-        try bench.filesystem.flush(handle, thread: getpid())
+        try bench.filesystem.flush(handle, StagedCall(thread: getpid()))
         try bench.filesystem.removeFile("disk.raw", in: folder)
         #expect(bench.code { try bench.write(handle, [1], at: 200_000) } == .inputOutput)
         try? bench.close(handle)
@@ -198,7 +198,7 @@ struct StagingTests {
         let bench = try TreeBench()
         let old = try bench.create()
         try bench.write(old, Self.image, at: 0)
-        try bench.filesystem.flush(old, thread: getpid())
+        try bench.filesystem.flush(old, StagedCall(thread: getpid()))
         let new = try bench.create(truncates: true)
         #expect(bench.code { try bench.write(old, [1], at: 200_000) } == .inputOutput)
         try bench.write(new, Self.image, at: 0)
@@ -266,7 +266,7 @@ struct StagingTests {
             let (first, second) = (noise(), noise())
             var handle = try bench.create(truncates: true)
             try bench.write(handle, first, at: 0)
-            try bench.filesystem.flush(handle, thread: getpid())
+            try bench.filesystem.flush(handle, StagedCall(thread: getpid()))
             #expect(try bench.read(bench.latest + "/disk.raw") == first)
             #expect(bench.code { try bench.write(handle, [1], at: 0) } == .inputOutput)
             try? bench.close(handle)

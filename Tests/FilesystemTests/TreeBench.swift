@@ -85,7 +85,7 @@ final class TreeBench {
     /// `close`: the flush and the release.
     func close(_ handle: UInt64) throws {
         defer { filesystem.release(handle) }
-        try filesystem.flush(handle, thread: getpid())
+        try filesystem.flush(handle, StagedCall(thread: getpid()))
     }
 
     func read(_ path: String, at offset: Int = 0, count: Int = .max) throws -> [UInt8] {
