@@ -60,6 +60,12 @@ package final class ArchiveWriter: Sendable {
         var outputEnded = false
         var sinkEnded = false
         var failure: ArchiveError?
+        /// The next frame need not wait, for `awaitRoom` said so.
+        var hasPromisedRoom = false
+
+        var hasRoom: Bool {
+            (hasPromisedRoom || outputByteCount < outputLimit) && frames.count < frameLimit
+        }
     }
 
     package let settings: ArchiveSettings
@@ -120,7 +126,9 @@ package final class ArchiveWriter: Sendable {
     package func awaitRoom(milliseconds: Int) throws(ArchiveError) -> Bool {
         let isIdle: Bool? = state.wait(milliseconds: milliseconds) { state in
             guard state.failure == nil else { return true }
-            guard state.outputByteCount < Self.outputLimit, state.frames.count < Self.frameLimit else { return nil }
+            guard state.hasRoom else { return nil }
+            // What is under way fills the output meanwhile.
+            state.hasPromisedRoom = true
             return state.outputByteCount == 0 && state.frames.isEmpty
         }
         try throwIfFailed()
@@ -308,7 +316,8 @@ package final class ArchiveWriter: Sendable {
 
     private func enqueue(_ frame: Frame, rawByteCount: UInt64) throws(ArchiveError) {
         try waitForRoom { state in
-            guard state.outputByteCount < Self.outputLimit, state.frames.count < Self.frameLimit else { return false }
+            guard state.hasRoom else { return false }
+            if rawByteCount > 0 { state.hasPromisedRoom = false }
             state.frames.append(frame)
             state.rawByteCount += rawByteCount
             return true

@@ -349,7 +349,8 @@ final class StagedFile: Sendable {
                     throw fail(&work, EngineError(.cancelled, "the writer (process \(thread)) \(death)"))
                 }
                 guard !work.isCutShort else {
-                    throw fail(&work, EngineError(.cancelled, "closed after an interrupted write that was not repeated"))
+                    throw fail(
+                        &work, EngineError(.cancelled, "closed after an interrupted write that was not repeated"))
                 }
                 try commit(&work, now)
             }
