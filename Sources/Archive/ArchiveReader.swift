@@ -90,8 +90,15 @@ package final class ArchiveReader: Sendable {
 
     /// Fetches the ciphertext of a run: one read of the source. Blocks.
     package func fetch(_ run: FrameRun, into buffer: UnsafeMutableRawBufferPointer) throws(ArchiveError) {
-        precondition(buffer.count == run.ciphertextByteCount, "internal error: a buffer that does not fit its run")
-        try Self.read(source, at: run.archiveRange.lowerBound, into: buffer)
+        try fetch(run.archiveRange, into: buffer)
+    }
+
+    /// The same for a range of the archive, that of a run.
+    package func fetch(
+        _ archiveRange: Range<UInt64>, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(ArchiveError) {
+        precondition(buffer.count == archiveRange.count, "internal error: a buffer that does not fit its range")
+        try Self.read(source, at: archiveRange.lowerBound, into: buffer)
     }
 
     /// Tells the source that what it gave for a run was not authentic. True: it was a copy, and fetching once more may help.

@@ -144,7 +144,7 @@ extension BackupFilesystem {
         if intent.truncates { try file.truncateForNewImage() }
         if !intent.forWriting, case .committed(let identifier) = file.snapshot.state {
             let disk = try disk(identifier)
-            return handles.add(.disk(makeView(disk, 0..<disk.rawByteCount)))
+            return handles.add(.disk(makeView(disk, 0..<disk.byteCount)))
         }
         return handles.add(.staged(file, canWrite: intent.forWriting))
     }
@@ -262,7 +262,7 @@ extension BackupFilesystem {
         switch now.state {
         case .committed(let identifier):
             let disk = try disk(identifier)
-            return makeView(disk, 0..<disk.rawByteCount).read(at: offset, count: count)
+            return makeView(disk, 0..<disk.byteCount).read(at: offset, count: count)
         case .empty:
             let size = now.declaredByteCount ?? 0
             guard offset < size else { return .ready([]) }

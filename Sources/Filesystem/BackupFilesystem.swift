@@ -197,13 +197,14 @@ package final class BackupFilesystem: Sendable {
         switch node {
         case .raw(let identifier):
             let disk = try disk(identifier)
-            return .disk(makeView(disk, 0..<disk.rawByteCount))
+            return .disk(makeView(disk, 0..<disk.byteCount))
         case .partition(let identifier, let number):
             let partition = try tree.partition(identifier, number)
             return .disk(
                 makeView(try disk(identifier), partition.rawOffset..<partition.rawOffset + partition.byteCount))
         case .archive(let identifier):
-            return .archive(try disk(identifier))
+            let disk = try disks.disk(identifier, .archive)
+            return .disk(makeView(disk, 0..<disk.byteCount))
         case .manifest(let identifier): return .bytes(try tree.manifests.manifest(identifier).json)
         case .sums(let vm, let date): return .bytes(try tree.sums(vm, date))
         case .status: return .bytes(try statusJSON())
@@ -224,10 +225,6 @@ package final class BackupFilesystem: Sendable {
     package func read(_ handle: UInt64, at offset: UInt64, count: Int) throws -> ReadStart {
         switch try handles.content(handle) {
         case .disk(let view): return view.read(at: offset, count: count)
-        case .archive(let disk):
-            let size = disk.backup.source.byteCount
-            guard offset < size else { return .ready([]) }
-            return disk.readArchive(offset..<min(size, offset + UInt64(count)))
         case .bytes(let bytes):
             guard offset < UInt64(bytes.count) else { return .ready([]) }
             let start = Int(offset)
@@ -242,12 +239,11 @@ package final class BackupFilesystem: Sendable {
         let end: UInt64
         switch try handles.content(handle) {
         case .disk(let view): return try view.seek(target, from: offset)
-        case .archive(let disk): end = disk.backup.source.byteCount
         case .bytes(let bytes): end = UInt64(bytes.count)
         case .staged(let file, _):
             if case .committed(let identifier) = file.snapshot.state {
                 let disk = try disk(identifier)
-                return try makeView(disk, 0..<disk.rawByteCount).seek(target, from: offset)
+                return try makeView(disk, 0..<disk.byteCount).seek(target, from: offset)
             }
             end = file.snapshot.declaredByteCount ?? file.snapshot.receivedByteCount
         }

@@ -1,8 +1,7 @@
-internal import SeekableZstd
 internal import Synchronization
 internal import Workers
 
-/// A read of raw bytes that waits for frames.
+/// A read that waits for frames.
 ///
 /// It goes in rounds: every frame that is not at hand is claimed or joined; when all those loads have ended it looks again,
 /// and answers when everything is there. A frame that came for it is held, as long as all waiting reads together hold less
@@ -46,7 +45,7 @@ final class DiskRead: FrameWaiter {
         self.disk = disk
         self.path = path
         self.answer = answer
-        neededCount = frames.count { !disk.table.isZeroFrame($0) }
+        neededCount = frames.count { !disk.content.isHole($0) }
     }
 
     deinit { path.letGo(of: state.withLock { $0.heldByteCount }) }
@@ -67,7 +66,7 @@ final class DiskRead: FrameWaiter {
             }
             var found = held
             var claimed: [FrameFlight] = []
-            for frame in frames where held[frame] == nil && !disk.table.isZeroFrame(frame) {
+            for frame in frames where held[frame] == nil && !disk.content.isHole(frame) {
                 // Before the claim, whose load may end before it returns.
                 state.withLock { $0.outstanding += 1 }
                 let isFresh = round == 1 && step.previousFrames?.contains(frame) != true

@@ -1,11 +1,9 @@
-internal import Archive
-internal import BackupEngine
 internal import Synchronization
 
 /// One read of a store: a run of frames, some of which are to be had. Frames between them (holes) come along.
 final class FetchRequest: Sendable {
     let disk: OpenDisk
-    let run: FrameRun
+    let stored: Range<UInt64>
     let flights: [FrameFlight]
     /// Made for a read that waits, not ahead of one.
     let isDemand: Bool
@@ -17,7 +15,7 @@ final class FetchRequest: Sendable {
         self.isDemand = isDemand
         let frames = flights.map(\.key.frame)
         precondition(!frames.isEmpty, "internal error: a request for nothing")
-        run = disk.backup.reader.layout.run(ofFrames: frames[0]..<frames[frames.count - 1] + 1)
+        stored = disk.content.storedRange(ofFrames: frames[0]...frames[frames.count - 1])
     }
 
     /// True once: a request that was queued again to overtake others is in the queue twice.
@@ -28,17 +26,17 @@ final class FetchRequest: Sendable {
 
 /// Fetched and not yet decoded. Its memory goes back when the last of its frames is decoded or dropped.
 final class Ciphertext: Sendable {
-    let run: FrameRun
+    private let stored: Range<UInt64>
     private let memory: FetchMemory.Block
 
-    init(_ run: FrameRun, _ memory: FetchMemory.Block) {
-        self.run = run
+    init(_ stored: Range<UInt64>, _ memory: FetchMemory.Block) {
+        self.stored = stored
         self.memory = memory
     }
 
-    /// The bytes of a smaller run that lies within this one.
-    func part(_ part: FrameRun) -> UnsafeRawBufferPointer {
-        let start = Int(part.archiveRange.lowerBound - run.archiveRange.lowerBound)
-        return UnsafeRawBufferPointer(rebasing: memory.bytes[start..<start + part.ciphertextByteCount])
+    /// The bytes of a smaller range that lies within this one.
+    func part(_ part: Range<UInt64>) -> UnsafeRawBufferPointer {
+        let start = Int(part.lowerBound - stored.lowerBound)
+        return UnsafeRawBufferPointer(rebasing: memory.bytes[start..<start + part.count])
     }
 }

@@ -2,7 +2,6 @@ internal import Archive
 internal import BackupEngine
 internal import BackupNames
 internal import Logging
-internal import SeekableZstd
 internal import Storage
 internal import Synchronization
 internal import Workers
@@ -80,7 +79,7 @@ final class FrameLoader: Sendable {
     ) {
         var start = 0
         while start < flights.count {
-            let end = runEnd(flights, from: start, of: disk.table, byteLimit)
+            let end = runEnd(flights, from: start, of: disk.content, byteLimit)
             let request = FetchRequest(Array(flights[start..<end]), of: disk, isDemand: isDemand)
             var want = FrameFlight.Want.later
             for flight in request.flights {
@@ -103,14 +102,16 @@ final class FrameLoader: Sendable {
     }
 
     /// How far a run goes: over neighbours and the holes between them, up to a size.
-    private func runEnd(_ flights: [FrameFlight], from start: Int, of table: SeekTable, _ byteLimit: Int) -> Int {
-        let first = table.streamRange(ofFrame: flights[start].key.frame).lowerBound
+    private func runEnd(_ flights: [FrameFlight], from start: Int, of content: any FrameContent, _ byteLimit: Int)
+        -> Int
+    {
+        let first = flights[start].key.frame
         var end = start + 1
         while end < flights.count {
             let gap = flights[end - 1].key.frame + 1..<flights[end].key.frame
-            guard gap.allSatisfy(table.isZeroFrame) else { break }
-            let size = table.streamRange(ofFrame: flights[end].key.frame).upperBound - first
-            guard size <= UInt64(byteLimit) else { break }
+            guard gap.allSatisfy(content.isHole) else { break }
+            let size = content.storedRange(ofFrames: first...flights[end].key.frame).count
+            guard size <= byteLimit else { break }
             end += 1
         }
         return end
@@ -146,7 +147,7 @@ final class FrameLoader: Sendable {
             shed(flights)
             return
         }
-        let count = request.run.ciphertextByteCount
+        let count = request.stored.count
         let isUrgent = flights.contains { $0.want == .now }
         guard let memory = takeMemory(count, isUrgent: isUrgent, of: link) else {
             // Whoever has come to wait for what was to be ahead of him asks again, and then memory is waited for.
@@ -156,13 +157,13 @@ final class FrameLoader: Sendable {
         }
         do {
             try link.measuring(byteCount: count) {
-                try request.disk.backup.reader.fetch(request.run, into: memory.bytes)
+                try request.disk.content.fetch(request.stored, into: memory.bytes)
             }
         } catch {
             fail(request, error)
             return
         }
-        let ciphertext = Ciphertext(request.run, memory)
+        let ciphertext = Ciphertext(request.stored, memory)
         for flight in flights { carryOut(flight.fetched(ciphertext), flight, request.disk) }
         if request.hasParked { link.noteParked(request) }
         if request.disk.isUnviewed { dropParked(of: request.disk) }
@@ -209,7 +210,7 @@ final class FrameLoader: Sendable {
 
     /// On a worker.
     private func decode(_ flight: FrameFlight, of disk: OpenDisk, _ ciphertext: Ciphertext) {
-        let byteCount = max(1, Int(disk.table[flight.key.frame].rawByteCount))
+        let byteCount = max(1, disk.content.range(ofFrame: flight.key.frame).count)
         if flight.want == .now {
             if let raw = cache.takeBuffer(byteCount: byteCount) {
                 decode(flight, of: disk, ciphertext, into: raw)
@@ -239,27 +240,22 @@ final class FrameLoader: Sendable {
 
     private func decode(_ flight: FrameFlight, of disk: OpenDisk, _ ciphertext: Ciphertext, into raw: Buffer) {
         let frame = flight.key.frame
-        let reader = disk.backup.reader
-        let run = reader.layout.run(ofFrames: frame..<frame + 1)
-        let target = UnsafeMutableRawBufferPointer(rebasing: raw.bytes[0..<Int(disk.table[frame].rawByteCount)])
-        let result: Result<Void, ArchiveError> = decoders.withDecoder { decoder in
-            do throws(ArchiveError) {
-                let stream = try reader.decrypt(run, ciphertext.part(run), with: decoder)
-                try reader.decompress(frame: frame, of: run, stream: stream, with: decoder, into: target)
-                return .success(())
-            } catch {
-                return .failure(error)
-            }
+        let content = disk.content
+        let target = UnsafeMutableRawBufferPointer(rebasing: raw.bytes[0..<content.range(ofFrame: frame).count])
+        do throws(ArchiveError) {
+            let stored = ciphertext.part(content.storedRange(ofFrames: frame...frame))
+            try content.decode(frame, stored, with: decoders, into: target)
+        } catch {
+            return failDecoding(flight, of: disk, error)
         }
-        if case .failure(let error) = result { return failDecoding(flight, of: disk, run, error) }
         flight.end()
         cache.fulfil(flight, raw)
     }
 
-    private func failDecoding(_ flight: FrameFlight, of disk: OpenDisk, _ run: FrameRun, _ error: ArchiveError) {
+    private func failDecoding(_ flight: FrameFlight, of disk: OpenDisk, _ error: ArchiveError) {
         let identifier = disk.backup.identifier
         let isBad = error.code == .payload || error.code == .frame
-        if isBad, flight.mayReload(), disk.backup.reader.discard(run) {
+        if isBad, flight.mayReload(), disk.content.discard(flight.key.frame) {
             engine.log.warning("\(identifier): a cached copy of frame \(flight.key.frame) was bad: \(error)")
             load([flight], of: disk, isDemand: false, byteLimit: 0) { $0.want }
             return

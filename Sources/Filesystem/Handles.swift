@@ -32,12 +32,12 @@ final class DiskView: Sendable {
         let start = range.lowerBound + offset
         switch target {
         case .data:
-            guard let data = disk.table.nextData(at: start), data < range.upperBound else {
+            guard let data = disk.content.nextData(at: start), data < range.upperBound else {
                 throw FileSystemError(.noSuchOffset, "no data behind \(offset)")
             }
             return data - range.lowerBound
         case .hole:
-            return min(disk.table.nextHole(at: start), range.upperBound) - range.lowerBound
+            return min(disk.content.nextHole(at: start), range.upperBound) - range.lowerBound
         }
     }
 }
@@ -46,7 +46,6 @@ final class DiskView: Sendable {
 final class HandleTable: Sendable {
     enum Content: Sendable {
         case disk(DiskView)
-        case archive(OpenDisk)
         /// A small generated file, as it was when opened.
         case bytes([UInt8])
         case staged(StagedFile, canWrite: Bool)

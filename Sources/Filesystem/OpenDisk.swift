@@ -1,38 +1,43 @@
-internal import Archive
 package import BackupEngine
 internal import BackupNames
-internal import SeekableZstd
 internal import Synchronization
 
-/// An opened backup with everything reads need: shared by all handles on its files.
+/// One file of an opened backup, its image or its archive, with everything reads need: shared by all handles on it.
 package final class OpenDisk: Sendable {
+    /// Which of the backup's files.
+    enum Part: Hashable {
+        case image, archive
+    }
+
     package let backup: OpenBackup
+    let content: any FrameContent
     let serial: UInt64
-    /// `backend/org/vm/date/disk.raw`
-    let pathInTree: String
+    /// `backend/org/vm/date/disk.raw`, by which what is read of it is traced; nil for an archive.
+    let pathInTree: String?
     private let readPath: ReadPath
     private let viewCount = Atomic(0)
 
-    init(backup: OpenBackup, serial: UInt64, readPath: ReadPath) {
+    init(_ part: Part = .image, of backup: OpenBackup, serial: UInt64, readPath: ReadPath) {
         self.backup = backup
-        pathInTree = backup.identifier.pathInTree
+        switch part {
+        case .image:
+            content = ImageContent(reader: backup.reader)
+            pathInTree = backup.identifier.pathInTree
+        case .archive:
+            content = ArchiveContent(source: backup.source)
+            pathInTree = nil
+        }
         self.serial = serial
         self.readPath = readPath
     }
 
     deinit { readPath.cache.forget(disk: serial) }
 
-    package var rawByteCount: UInt64 { backup.reader.rawByteCount }
-    var table: SeekTable { backup.reader.seekTable }
+    package var byteCount: UInt64 { content.byteCount }
 
-    /// Starts to read raw bytes; the range must lie inside the image. Does not block.
+    /// Starts a read; the range must lie inside the file. Does not block.
     func read(_ range: Range<UInt64>, planner: borrowing Mutex<ReadAheadPlanner>) -> ReadStart {
         range.isEmpty ? .ready([]) : readPath.read(range, of: self, planner: planner)
-    }
-
-    /// Starts to read bytes of the archive; the range must lie inside it. Does not block.
-    func readArchive(_ range: Range<UInt64>) -> ReadStart {
-        range.isEmpty ? .ready([]) : readPath.read(range, ofArchive: self)
     }
 
     // MARK: Views

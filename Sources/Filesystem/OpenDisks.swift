@@ -11,8 +11,13 @@ final class OpenDisks: Sendable {
     /// Disks kept open without a handle; a seek table of a 1 TiB disk takes 12 MiB.
     private static let keptLimit = 4
 
+    private struct Key: Hashable {
+        let identifier: BackupIdentifier
+        let part: OpenDisk.Part
+    }
+
     private struct State {
-        var open: [BackupIdentifier: Weak] = [:]
+        var open: [Key: Weak] = [:]
         /// The last one used stands last.
         var kept: [OpenDisk] = []
         var nextSerial: UInt64 = 1
@@ -32,15 +37,16 @@ final class OpenDisks: Sendable {
     }
 
     /// Opens a disk, or finds it open. No request is made: everything comes from the catalog.
-    func disk(_ identifier: BackupIdentifier) throws -> OpenDisk {
+    func disk(_ identifier: BackupIdentifier, _ part: OpenDisk.Part = .image) throws -> OpenDisk {
         // A backup that was removed must not be opened from memory.
         guard let header = try engine.catalog.archiveHeader(identifier) else {
             throw FileSystemError(.notFound, "\(identifier)")
         }
+        let key = Key(identifier: identifier, part: part)
         let dropped: [OpenDisk]
         let found: OpenDisk?
         (found, dropped) = state.withLock { state in
-            guard let disk = Self.find(identifier, header, state) else { return (nil, []) }
+            guard let disk = Self.find(key, header, state) else { return (nil, []) }
             return (disk, Self.keep(disk, &state))
         }
         _ = dropped
@@ -54,20 +60,20 @@ final class OpenDisks: Sendable {
         }
         let (disk, rest): (OpenDisk, [OpenDisk]) = state.withLock { state in
             // Of many who open it at once one comes first; they must share its frames.
-            if let disk = Self.find(identifier, header, state) { return (disk, Self.keep(disk, &state)) }
-            let disk = OpenDisk(backup: backup, serial: state.nextSerial, readPath: readPath)
+            if let disk = Self.find(key, header, state) { return (disk, Self.keep(disk, &state)) }
+            let disk = OpenDisk(part, of: backup, serial: state.nextSerial, readPath: readPath)
             state.nextSerial += 1
             state.open = state.open.filter { $0.value.disk != nil }
-            state.open[identifier] = Weak(disk: disk)
+            state.open[key] = Weak(disk: disk)
             return (disk, Self.keep(disk, &state))
         }
         _ = rest
         return disk
     }
 
-    private static func find(_ identifier: BackupIdentifier, _ header: [UInt8], _ state: State) -> OpenDisk? {
+    private static func find(_ key: Key, _ header: [UInt8], _ state: State) -> OpenDisk? {
         // Another backup may have been made under the name of one that was withdrawn.
-        guard let disk = state.open[identifier]?.disk, disk.backup.reader.access.header == header else { return nil }
+        guard let disk = state.open[key]?.disk, disk.backup.reader.access.header == header else { return nil }
         return disk
     }
 

@@ -3,7 +3,6 @@ internal import BackupEngine
 internal import BackupNames
 internal import Logging
 internal import ReadTrace
-internal import SeekableZstd
 internal import Synchronization
 internal import Workers
 
@@ -45,17 +44,18 @@ final class ReadPath: Sendable {
 
     // MARK: Disks
 
-    /// Starts a read of raw bytes; the range must lie inside the image and not be empty.
+    /// Starts a read; the range must lie inside the file and not be empty.
     func read(
         _ range: Range<UInt64>, of disk: OpenDisk, planner: borrowing Mutex<ReadAheadPlanner>
     ) -> ReadStart {
-        let table = disk.table
-        let first = table.frameIndex(containingRawOffset: range.lowerBound)
+        let content = disk.content
+        let first = content.frame(containing: range.lowerBound)
         var last = first
-        while table.rawRange(ofFrame: last).upperBound < range.upperBound { last += 1 }
+        while content.range(ofFrame: last).upperBound < range.upperBound { last += 1 }
         let frames = first...last
-        trace?.note(
-            disk.pathInTree, frames.lazy.filter { !table.isZeroFrame($0) }.map { ($0, table.rawRange(ofFrame: $0)) })
+        if let trace, let path = disk.pathInTree {
+            trace.note(path, frames.lazy.filter { !content.isHole($0) }.map { ($0, content.range(ofFrame: $0)) })
+        }
         let step = planner.withLock { $0.note(read: range, frames: frames) }
         let start: ReadStart
         if let slices = cachedSlices(of: range, in: frames, of: disk, step) {
@@ -73,7 +73,7 @@ final class ReadPath: Sendable {
     private func cachedSlices(
         of range: Range<UInt64>, in frames: ClosedRange<Int>, of disk: OpenDisk, _ step: ReadAheadPlanner.Step
     ) -> [ReadSlice]? {
-        let data = frames.filter { !disk.table.isZeroFrame($0) }
+        let data = frames.filter { !disk.content.isHole($0) }
         let keys = data.map { FrameCache.Key(disk: disk.serial, frame: $0) }
         guard let buffers = cache.use(keys, fresh: { step.previousFrames?.contains($0) != true }) else { return nil }
         let found = Dictionary(uniqueKeysWithValues: zip(data, buffers))
@@ -87,7 +87,7 @@ final class ReadPath: Sendable {
     ) -> [ReadSlice] {
         var slices: [ReadSlice] = []
         for index in frames {
-            let frame = disk.table.rawRange(ofFrame: index)
+            let frame = disk.content.range(ofFrame: index)
             let part = range.clamped(to: frame)
             guard let buffer = found[index] else {
                 var rest = part.count
@@ -106,39 +106,11 @@ final class ReadPath: Sendable {
         return slices
     }
 
-    // MARK: Archives
-
-    /// Starts a read of an archive as it is stored; the range must lie inside it.
-    func read(_ range: Range<UInt64>, ofArchive disk: OpenDisk) -> ReadStart {
-        let identifier = disk.backup.identifier
-        let link = loader.link(of: identifier.backend)
-        let answer = PendingRead(over: link, of: pending)
-        pending.add(answer)
-        let isQueued = loader.submit(.urgent, to: link) { [engine] in
-            guard !answer.isOver else { return }
-            guard let memory = link.memory.take(range.count, milliseconds: FrameLoader.patienceMilliseconds) else {
-                answer.end(.failure(FileSystemError(.noMemory, "the memory budget has no room to read")))
-                return
-            }
-            do {
-                try link.measuring(byteCount: range.count) {
-                    try disk.backup.source.read(at: range.lowerBound, into: memory.bytes)
-                }
-                answer.end(.success([ReadSlice(memory, memory.bytes)]))
-            } catch {
-                engine.log.error("\(identifier): the archive cannot be read at \(range.lowerBound): \(error)")
-                answer.end(.failure(FileSystemError(reading: error, identifier)))
-            }
-        }
-        if !isQueued { answer.end(PendingReads.closing) }
-        return .pending(answer)
-    }
-
     // MARK: Read-ahead
 
     /// Queues what is absent of the next `window` data frames behind `frame`, as far as the link deserves it.
     private func readAhead(_ disk: OpenDisk, after frame: Int, window: Int) {
-        let table = disk.table
+        let content = disk.content
         let link = loader.link(of: disk.backup.identifier.backend)
         let depth = link.depth(atLeast: Self.decodedAheadByteCount / 2)
         var keys: [FrameCache.Key] = []
@@ -146,13 +118,13 @@ final class ReadPath: Sendable {
         var (rawByteCount, archiveByteCount) = (0, 0)
         var next = frame + 1
         // A hole does not count, but looking for its end does not go on for ever: 64 zero frames can be 64 GiB.
-        let end = min(table.frameCount, frame + 1 + window + 64)
+        let end = min(content.frameCount, frame + 1 + window + 64)
         while keys.count < window, next < end, archiveByteCount < depth || rawByteCount < Self.decodedAheadByteCount {
             defer { next += 1 }
-            guard !table.isZeroFrame(next) else { continue }
+            guard !content.isHole(next) else { continue }
             keys.append(FrameCache.Key(disk: disk.serial, frame: next))
-            rawByteCount += Int(table[next].rawByteCount)
-            archiveByteCount += Int(table[next].compressedByteCount)
+            rawByteCount += content.range(ofFrame: next).count
+            archiveByteCount += content.storedByteCount(ofFrame: next)
             if rawByteCount <= Self.decodedAheadByteCount || nearCount == 0 { nearCount = keys.count }
         }
         guard !keys.isEmpty else { return }

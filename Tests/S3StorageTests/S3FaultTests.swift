@@ -119,6 +119,9 @@ struct S3FaultTests {
             let all = readAtOnce()
             #expect(try lab.counters().fired(rule) == 8)
             #expect(all?.allSatisfy { $0 == nil } == true, "\(String(describing: all))")
+        } change: {
+            // Twelve times the round trip: with a second, a busy machine would pass for a store that stalls.
+            $0.stallSeconds = 10
         }
     }
 

@@ -26,6 +26,7 @@ extension Scenarios {
             _ = try bench.makeImage("a.raw", mebibytes: 24)
             try bench.run("cp a.raw '\(bench.staging)/disk.raw' && cmp a.raw '\(bench.latest)/disk.raw'")
             try bench.unmount()
+            try settle(bench, lab)
             try body(bench, lab)
         }
 
@@ -39,6 +40,21 @@ extension Scenarios {
             let gets = try lab.counters().requests(.get)
             let bad = try bench.run("jq .cache.bad_blocks mnt/status.json")
             return (gets, try #require(Int(bad)))
+        }
+
+        /// Reads all through fresh mounts until one needs no store. On a busy machine the cache lets a write go by rather than
+        /// hold a reader up, and what it left out comes with the next reading.
+        private func settle(
+            _ bench: MountBench, _ lab: LabProxy, _ location: SourceLocation = #_sourceLocation
+        ) throws {
+            var gets: [Int] = []
+            while gets.last != 0, gets.count < 6 {
+                let seen = try mounted(bench, lab) { try bench.run("cmp a.raw '\(bench.latest)/disk.raw'") }
+                try bench.unmount()
+                #expect(seen.badBlocks == 0, sourceLocation: location)
+                gets.append(seen.gets)
+            }
+            #expect(gets.last == 0, "\(gets)", sourceLocation: location)
         }
 
         private func flip(_ bench: MountBench, _ file: String, at offset: Int) throws {
@@ -68,9 +84,7 @@ extension Scenarios {
                 let first = try mounted(bench, lab) { try bench.run("cmp a.raw '\(bench.latest)/disk.raw'") }
                 #expect(first.badBlocks <= 1, "the block that was being written")
                 try bench.unmount()
-                let second = try mounted(bench, lab) { try bench.run("cmp a.raw '\(bench.latest)/disk.raw'") }
-                #expect(second == (0, 0))
-                try bench.unmount()
+                try settle(bench, lab)
             }
         }
 
@@ -99,11 +113,10 @@ extension Scenarios {
                 #expect(without.badBlocks == (file == "data" ? 1 : 0), "an entry that is not whole is not taken in")
                 try bench.unmount()
                 try lab.setNetwork(.working)
-                for gets in [1...2, 0...0] {
-                    let seen = try mounted(bench, lab) { try bench.run("cmp a.raw '\(bench.latest)/disk.raw'") }
-                    #expect(gets.contains(seen.gets) && seen.badBlocks == 0, "\(seen)")
-                    try bench.unmount()
-                }
+                let seen = try mounted(bench, lab) { try bench.run("cmp a.raw '\(bench.latest)/disk.raw'") }
+                #expect((1...2).contains(seen.gets) && seen.badBlocks == 0, "\(seen)")
+                try bench.unmount()
+                try settle(bench, lab)
             }
         }
 
@@ -116,9 +129,7 @@ extension Scenarios {
                 }
                 #expect((1...2).contains(seen.gets) && seen.badBlocks == 1, "\(seen)")
                 try bench.unmount()
-                let again = try mounted(bench, lab) { try bench.run("cmp a.raw '\(bench.latest)/disk.raw'") }
-                #expect(again == (0, 0), "\(again)")
-                try bench.unmount()
+                try settle(bench, lab)
             }
         }
 
@@ -137,9 +148,7 @@ extension Scenarios {
                 }
                 for _ in 0..<2 { try bench.run("cmp a.raw '\(bench.latest)/disk.raw'") }
                 try bench.unmount()
-                let seen = try mounted(bench, lab) { try bench.run("cmp a.raw '\(bench.latest)/disk.raw'") }
-                #expect(seen == (0, 0), "\(seen)")
-                try bench.unmount()
+                try settle(bench, lab)
             }
         }
     }
