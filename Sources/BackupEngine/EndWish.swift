@@ -17,7 +17,9 @@ package enum EndWish: Sendable, Hashable {
             return kill(thread, 0) == 0 ? .asked : .certain
         }
         // One that exits shows the SIGKILL by which a program of several threads ends, also with status 0.
-        if let exiting = ProcessStat.ofExiting(process: thread) { return exiting.exitCode == 0 ? .none : .certain }
+        if let exiting = ProcessStat.ofExiting(process: thread) {
+            return exiting.exitCode == 0 && ProcessStat.showsExitCode(of: thread) ? .none : .certain
+        }
         return EndWish(status: status)
     }
 

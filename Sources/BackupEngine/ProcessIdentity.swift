@@ -35,7 +35,7 @@ package struct ProcessStat: Sendable, Hashable {
     package let isDead: Bool
     /// Bit 0x4 of field 9: the process is on its way out, as seen while its files are being closed.
     package let isExiting: Bool
-    /// Field 52, as wait(2) would give it: 0 after success, 9 after SIGKILL, 768 after `exit(3)`.
+    /// Field 52, as wait(2) would give it: 0 after success, 9 after SIGKILL, 768 after `exit(3)`. Also 0 for who may not know.
     package let exitCode: Int32
     package let startTicks: UInt64
 
@@ -54,6 +54,13 @@ package struct ProcessStat: Sendable, Hashable {
             let stat = read(process: process), stat.isExiting
         else { return nil }
         return stat
+    }
+
+    /// Whether `exitCode` of a process says anything. The kernel shows it to those who might trace the process (ptrace(2), access
+    /// mode PTRACE_MODE_READ_FSCREDS), as it does this link: a daemon without CAP_SYS_PTRACE does not see that of a root shell.
+    package static func showsExitCode(of process: Int32) -> Bool {
+        var target: CChar = 0
+        return readlink("/proc/\(process)/ns/user", &target, 1) >= 0 || errno != EACCES && errno != EPERM
     }
 
     /// Parses a line of /proc/PID/stat. The second field, the command in parentheses, may itself hold spaces and parentheses.

@@ -157,6 +157,25 @@ extension Scenarios {
             try bench.expectClean(2)
         }
 
+        @Test(.timeLimit(.minutes(1)))
+        func `a daemon that may not see how a writer ended takes its end for a death, and its close for a close`()
+            throws
+        {
+            let bench = try MountBench()
+            try bench.unmount()
+            try bench.startMount(by: "setpriv --bounding-set -sys_ptrace")
+            let lines = ["kill -9 $$", "exit 0"].map { "printf a%.0s {1..99999} >&9; \($0)" }
+            for line in lines {
+                // The shell itself writes, and never closes.
+                let result = try bench.shell("bash -c '\(line)' 9> '\(bench.staging)/disk.raw'")
+                let status = try bench.run("cat '\(bench.staging)/disk.raw.status'")
+                #expect(status.contains("state: failed") && status.contains("CAP_SYS_PTRACE"), "\(result) \(status)")
+            }
+            try bench.run("printf a%.0s {1..99999} > '\(bench.staging)/disk.raw'")
+            #expect(try bench.run("cat '\(bench.staging)/disk.raw.status'").contains("state: committed"))
+            #expect(try bench.backups.count == 1)
+        }
+
         @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
         func `rule 8: removing the file while it streams aborts the upload and leaves nothing`(place: BenchPlace) throws
         {
