@@ -49,7 +49,7 @@ extension Scenarios {
                     "timeout -s KILL \(0.03 + Double(round) * 0.01) dd if=a.raw of='\(bench.staging)/disk.raw' bs=64k")
                 let backups = try bench.backups.count
                 // One that was fast enough is whole.
-                try bench.expectClean(backups, "round \(round)")
+                try bench.expectClean(backups, "round \(round)", within: 30)
                 for backup in try bench.backups { try bench.run("holdfast verify '\(backup)' --config c.toml") }
                 try bench.run("rm -f '\(bench.staging)/disk.raw'")
             }

@@ -41,13 +41,25 @@ extension MountBench {
     }
 
     /// Nothing half-done: two objects for each backup, no upload under way, an empty journal.
-    func expectClean(_ backupCount: Int, _ what: String = "", _ location: SourceLocation = #_sourceLocation) throws {
+    ///
+    /// A backup whose beginning nobody waits for any more is ended when the store has answered: up to `seconds` later.
+    func expectClean(
+        _ backupCount: Int, _ what: String = "", within seconds: Int = 0, _ location: SourceLocation = #_sourceLocation
+    ) throws {
+        let end = ContinuousClock.now + .seconds(seconds)
+        while ContinuousClock.now < end, try !isClean(backupCount) { usleep(100_000) }
         let files = try backendFiles
         #expect(try backups.count == backupCount, "\(what)", sourceLocation: location)
         #expect(files.count == 2 * backupCount, "\(what): \(files)", sourceLocation: location)
         #expect(try bucket?.unfinishedUploads() ?? [] == [], "\(what)", sourceLocation: location)
-        #expect(
-            try run("sqlite3 state/catalog.sqlite 'select count(*) from upload'") == "0", "\(what)",
-            sourceLocation: location)
+        #expect(try uploadsInJournal == "0", "\(what)", sourceLocation: location)
+    }
+
+    private func isClean(_ backupCount: Int) throws -> Bool {
+        try backendFiles.count == 2 * backupCount && bucket?.unfinishedUploads() ?? [] == [] && uploadsInJournal == "0"
+    }
+
+    private var uploadsInJournal: String {
+        get throws { try run("sqlite3 state/catalog.sqlite 'select count(*) from upload'") }
     }
 }
