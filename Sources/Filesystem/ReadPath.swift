@@ -18,7 +18,7 @@ final class ReadPath: Sendable {
     /// Data frames that one stream may have ahead, however small they are.
     static let windowLimit = 1024
     /// Requests in which a full depth is fetched: several, so that the first is over while the others are under way.
-    private static let requestsPerDepth = 5
+    private static let requestsPerDepth = 3
 
     let engine: Engine
     let cache: FrameCache

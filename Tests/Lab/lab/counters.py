@@ -1,5 +1,6 @@
 """What the proxy has seen, for tests that count."""
 import collections
+import time
 
 
 class Counters:
@@ -15,6 +16,9 @@ class Counters:
         self.answers = collections.Counter()
         self.faults = collections.Counter()
         self.request_body_bytes = self.answer_body_bytes = 0
+        # From the first byte of a body to the last.
+        self.request_body_seconds = self.answer_body_seconds = 0.0
+        self.first_request_byte = self.first_answer_byte = None
         self.connections_accepted = 0
         self.connections_peak = self.connections_open
         self.requests_peak = self.requests_open
@@ -26,6 +30,20 @@ class Counters:
 
     def closed(self):
         self.connections_open -= 1
+
+    def sent(self, byte_count):
+        """A piece of a request's body."""
+        now = time.monotonic()
+        self.first_request_byte = self.first_request_byte or now
+        self.request_body_seconds = now - self.first_request_byte
+        self.request_body_bytes += byte_count
+
+    def answered(self, byte_count):
+        """A piece of an answer's body."""
+        now = time.monotonic()
+        self.first_answer_byte = self.first_answer_byte or now
+        self.answer_body_seconds = now - self.first_answer_byte
+        self.answer_body_bytes += byte_count
 
     def begin(self, request, rule):
         self.requests[request.kind] += 1
@@ -43,6 +61,7 @@ class Counters:
         self.answers[str(status)] += 1
 
     def values(self):
-        names = ("requests", "answers", "faults", "request_body_bytes", "answer_body_bytes", "connections_accepted",
+        names = ("requests", "answers", "faults", "request_body_bytes", "answer_body_bytes", "request_body_seconds",
+                 "answer_body_seconds", "connections_accepted",
                  "connections_open", "connections_peak", "requests_open", "requests_peak")  # fmt: skip
         return {name: getattr(self, name) for name in names}

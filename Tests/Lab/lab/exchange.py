@@ -59,7 +59,7 @@ class Exchange:
         try:
             async for piece, is_payload in self.body:
                 if is_payload:
-                    self.counters.request_body_bytes += len(piece)
+                    self.counters.sent(len(piece))
                     piece = flipped(piece, flip, offset)
                     offset += len(piece)
                 await self.connection.send_to_server(piece)
@@ -72,7 +72,8 @@ class Exchange:
         """Reads the body of the request and drops it. One that waits for 100 Continue is not asked for."""
         if self.body is not None and self.sending is None and not self.request.expects_continue:
             async for piece, is_payload in self.body:
-                self.counters.request_body_bytes += len(piece) if is_payload else 0
+                if is_payload:
+                    self.counters.sent(len(piece))
             self.body = None
 
     # --- the answer
@@ -142,7 +143,7 @@ class Exchange:
         await self.connection.down.put(head.encode())
 
     async def put_body(self, piece):
-        self.counters.answer_body_bytes += len(piece)
+        self.counters.answered(len(piece))
         await self.connection.down.put(piece)
 
     async def respond(self, status, reason, fields, body):

@@ -209,7 +209,8 @@ async def slow(x, bytes_per_second=10):
     body = x.answer_body(head)
     if body is not None:
         async for piece, is_payload in body:
-            x.counters.answer_body_bytes += len(piece) if is_payload else 0
+            if is_payload:
+                x.counters.answered(len(piece))
             await trickle(x, piece, bytes_per_second)
     return not head.closes
 
