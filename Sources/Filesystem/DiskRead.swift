@@ -81,7 +81,7 @@ final class DiskRead: FrameWaiter {
                 }
             }
             path.loader.load(
-                claimed, of: disk, isDemand: true, byteLimit: round == 1 ? FrameLoader.archiveBytesPerRequest : 0
+                claimed, of: disk, isDemand: true, frameLimit: round == 1 ? .max : 1
             ) { _ in .now }
             if found.count == neededCount {
                 answer.end(.success(path.slices(of: range, in: frames, of: disk, step, from: found)))

@@ -74,12 +74,12 @@ final class FrameLoader: Sendable {
 
     /// Loads claimed frames, in order, neighbours together. `wanting` says how much each is wanted.
     func load(
-        _ flights: [FrameFlight], of disk: OpenDisk, isDemand: Bool, byteLimit: Int,
+        _ flights: [FrameFlight], of disk: OpenDisk, isDemand: Bool, frameLimit: Int = .max,
         wanting: (FrameFlight) -> FrameFlight.Want
     ) {
         var start = 0
         while start < flights.count {
-            let end = runEnd(flights, from: start, of: disk.content, byteLimit)
+            let end = runEnd(flights, from: start, of: disk.content, frameLimit)
             let request = FetchRequest(Array(flights[start..<end]), of: disk, isDemand: isDemand)
             var want = FrameFlight.Want.later
             for flight in request.flights {
@@ -102,16 +102,16 @@ final class FrameLoader: Sendable {
     }
 
     /// How far a run goes: over neighbours and the holes between them, up to a size.
-    private func runEnd(_ flights: [FrameFlight], from start: Int, of content: any FrameContent, _ byteLimit: Int)
-        -> Int
-    {
+    private func runEnd(
+        _ flights: [FrameFlight], from start: Int, of content: any FrameContent, _ frameLimit: Int
+    ) -> Int {
         let first = flights[start].key.frame
         var end = start + 1
-        while end < flights.count {
+        while end < flights.count, end - start < frameLimit {
             let gap = flights[end - 1].key.frame + 1..<flights[end].key.frame
             guard gap.allSatisfy(content.isHole) else { break }
             let size = content.storedRange(ofFrames: first...flights[end].key.frame).count
-            guard size <= byteLimit else { break }
+            guard size <= Self.archiveBytesPerRequest else { break }
             end += 1
         }
         return end
@@ -257,7 +257,7 @@ final class FrameLoader: Sendable {
         let isBad = error.code == .payload || error.code == .frame
         if isBad, flight.mayReload(), disk.content.discard(flight.key.frame) {
             engine.log.warning("\(identifier): a cached copy of frame \(flight.key.frame) was bad: \(error)")
-            load([flight], of: disk, isDemand: false, byteLimit: 0) { $0.want }
+            load([flight], of: disk, isDemand: false) { $0.want }
             return
         }
         flight.end()

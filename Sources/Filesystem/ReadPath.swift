@@ -134,7 +134,10 @@ final class ReadPath: Sendable {
         let framesPerRequest = max(1, min(requestByteCount / frameByteCount, keys.count / 2))
         let (claimed, loading) = cache.claimAbsent(keys, minimum: framesPerRequest)
         let near = keys[..<nearCount].last?.frame ?? 0
-        loader.load(claimed, of: disk, isDemand: false, byteLimit: framesPerRequest * frameByteCount) {
+        // What is too little for a request of its own goes with the others: neighbours share a chunk, which is fetched twice.
+        let requests = max(1, claimed.count / framesPerRequest)
+        let frameLimit = (claimed.count + requests - 1) / requests
+        loader.load(claimed, of: disk, isDemand: false, frameLimit: frameLimit) {
             $0.key.frame <= near ? .soon : .later
         }
         for flight in loading where flight.key.frame <= near { loader.want(flight, .soon, of: disk) }

@@ -129,7 +129,7 @@ final class S3Client: Sendable {
         return S3Failure(
             .unavailable, .outage,
             "the store has not answered\(since)"
-                + (report.lastProblem.map { ": \($0)" } ?? ""))
+                + (report.lastProblem.map { ": \($0)" } ?? ""), hint: S3Failure.networkHint)
     }
 
     // MARK: One attempt

@@ -51,7 +51,8 @@ package struct S3CredentialsSearch: Sendable {
         _ environment: (String) -> String?, _ access: String, _ secret: String, _ token: String?
     ) throws(S3CredentialsError) -> S3Credentials {
         for name in [access, secret] where environment(name)?.isEmpty != false {
-            throw S3CredentialsError(description: "the environment variable \(name) is not set", hint: nil)
+            throw S3CredentialsError(
+                description: "the environment variable \(name) is not set", hint: "set it where the mount is started")
         }
         let key = Array((environment(secret) ?? "").utf8)
         return S3Credentials(
@@ -72,13 +73,14 @@ package struct S3CredentialsSearch: Sendable {
         } catch let error as S3CredentialsError {
             throw error
         } catch {
-            throw S3CredentialsError(description: "\"\(path)\" cannot be read: \(error)", hint: nil)
+            throw S3CredentialsError(
+                description: "\"\(path)\" cannot be read: \(error)", hint: "is `credentials_file` right?")
         }
         defer { bytes.withUnsafeMutableBytes { SecretBytes.wipe($0) } }
         guard let found = parse(bytes, profile: profile, origin: "\"\(path)\", profile \"\(profile)\"") else {
             throw S3CredentialsError(
                 description: "\"\(path)\" has no aws_access_key_id and aws_secret_access_key under [\(profile)]",
-                hint: nil)
+                hint: "is `profile` right?")
         }
         return found
     }

@@ -36,6 +36,8 @@ struct S3Failure: Error {
         self.hint = hint
     }
 
+    static let networkHint = "is `endpoint` right, and the network up?"
+
     /// No answer.
     init(_ failure: HTTPFailure, _ settings: S3Settings) {
         let place = "endpoint \"\(settings.endpoint.description)\""
@@ -43,12 +45,15 @@ struct S3Failure: Error {
         case .unreachable:
             self.init(
                 .unavailable, .outage, "\(place) cannot be reached: \(failure.detail)",
-                hint: "is `endpoint` right, and the network up?")
+                hint: Self.networkHint)
         case .interrupted:
-            self.init(.unavailable, .outage, "\(place) broke off: \(failure.detail)")
+            self.init(
+                .unavailable, .outage, "\(place) broke off: \(failure.detail)",
+                hint: settings.endpoint.usesTLS
+                    ? Self.networkHint : "\(Self.networkHint) A server with TLS wants https:// there.")
             mayHaveHappened = true
         case .stalled:
-            self.init(.timedOut, .outage, "\(place) made no progress: \(failure.detail)")
+            self.init(.timedOut, .outage, "\(place) made no progress: \(failure.detail)", hint: Self.networkHint)
             mayHaveHappened = true
         case .untrusted:
             self.init(

@@ -33,7 +33,9 @@ struct ErrorReport {
             message = error.detail
             hint = error.hint
             exitCode = Self.exitCode(of: error.code)
-        case let error as ConfigurationError: (message, exitCode) = ("\(error)", 10)
+        case let error as ConfigurationError:
+            (message, exitCode) = ("\(error)", 10)
+            hint = "config.example.toml explains every key"
         case let error as MountError: (message, exitCode) = ("\(error)", 11)
         case let error as MountpointError: (message, exitCode) = ("\(error)", 11)
         case let error as MountOptionError: (message, exitCode) = ("\(error)", 11)

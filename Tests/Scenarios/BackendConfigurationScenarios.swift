@@ -15,20 +15,18 @@ extension Scenarios {
             let change: String
             /// What the error and its hint have to name.
             let words: [String]
-            var hasHint = true
             /// Of `backend check`; 0 is a configuration that works.
             var status: Int32 = 6
             /// A mount comes about all the same: what is wrong may pass by itself, or nothing is.
             var isMounted = false
 
             init(
-                _ description: String, _ change: String, _ words: [String], hasHint: Bool = true, status: Int32 = 6,
+                _ description: String, _ change: String, _ words: [String], status: Int32 = 6,
                 isMounted: Bool = false
             ) {
                 testDescription = description
                 self.change = change
                 self.words = words
-                self.hasHint = hasHint
                 self.status = status
                 self.isMounted = isMounted
             }
@@ -48,7 +46,7 @@ extension Scenarios {
                 ["endpoint \"http://s3.example.invalid\" cannot be reached", "resolve", "`endpoint`"], isMounted: true),
             Case(
                 "a server that says nothing", set("endpoint", "http://SILENT"),
-                ["endpoint \"http://SILENT\"", "no progress"], hasHint: false, isMounted: true),
+                ["endpoint \"http://SILENT\"", "no progress"], isMounted: true),
             Case(
                 "a server that knows no S3", set("endpoint", "http://WEB"), ["`endpoint`"]),
             Case(
@@ -61,12 +59,12 @@ extension Scenarios {
                 "another secret key", "sed -i 's|secret_access_key = .*|secret_access_key = wrong|' credentials",
                 ["signature", "secret key"]),
             Case(
-                "no such profile", "echo 'profile = \"other\"' >> c.toml", ["credentials\"", "[other]"], hasHint: false),
+                "no such profile", "echo 'profile = \"other\"' >> c.toml", ["credentials\"", "[other]"]),
             Case("credentials that others may read", "chmod 644 credentials", ["credentials\"", "chmod 600"]),
-            Case("no credentials", "rm credentials", ["credentials\"", "No such file"], hasHint: false),
+            Case("no credentials", "rm credentials", ["credentials\"", "No such file"]),
             Case("TLS where none is spoken", set("endpoint", "https://PLAIN"), ["endpoint", "http://"]),
             Case(
-                "none where TLS is spoken", set("endpoint", "http://TLS"), ["endpoint"], hasHint: false, isMounted: true
+                "none where TLS is spoken", set("endpoint", "http://TLS"), ["endpoint"], isMounted: true
             ),
             Case(
                 "a certificate of an authority that is not known", set("endpoint", "https://TLS"),
@@ -88,9 +86,9 @@ extension Scenarios {
                 set("endpoint", "https://TLS") + "; echo 'ca_file = \"none.pem\"' >> c.toml", ["ca_file", "none.pem"]),
             Case(
                 "no http:// in the endpoint", set("endpoint", "127.0.0.1:1234"),
-                ["c.toml:", "\"backends.local.endpoint\"", "https://HOST"], hasHint: false, status: 10),
+                ["c.toml:", "\"backends.local.endpoint\"", "https://HOST"], status: 10),
             Case(
-                "no region", "sed -i '/^region/d' c.toml", ["c.toml", "backends.local.region"], hasHint: false,
+                "no region", "sed -i '/^region/d' c.toml", ["c.toml", "backends.local.region"],
                 status: 10),
         ]
 
@@ -127,7 +125,7 @@ extension Scenarios {
                 #expect(result.output.contains("error: ") == !fault.words.isEmpty, "\(line): \(result)")
                 for word in fault.words { #expect(result.output.contains(filled(word)), "\(line): \(result)") }
                 #expect(
-                    result.output.contains("hint: ") == (fault.hasHint && !fault.words.isEmpty), "\(line): \(result)")
+                    result.output.contains("hint: ") == !fault.words.isEmpty, "\(line): \(result)")
             }
             #expect(try bench.shell("mountpoint -q mnt").status == (fault.isMounted ? 0 : 32))
             if fault.isMounted { try bench.unmount() }
