@@ -1,3 +1,4 @@
+import Glibc
 import SystemIO
 import Workers
 
@@ -29,9 +30,12 @@ final class FaultyDisk: CacheDisk {
 
     func set(_ change: @Sendable (inout Faults) -> Void) { faults.withLock { change(&$0) } }
 
+    /// A thread that hung may go on when the files are closed.
     private var disk: any CacheDisk {
-        guard let disk = inner.withLockQuietly({ $0 }) else { preconditionFailure("no disk") }
-        return disk
+        get throws(Errno) {
+            guard let disk = inner.withLockQuietly({ $0 }) else { throw Errno(EBADF) }
+            return disk
+        }
     }
 
     private func pass(_ error: (Faults) -> Errno?) throws(Errno) {
