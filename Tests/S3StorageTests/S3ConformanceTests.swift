@@ -6,7 +6,7 @@ import Testing
 @testable import S3Storage
 
 /// The contract of stores, over real servers.
-@Suite("S3: the contract", .serialized, .timeLimit(.minutes(5)))
+@Suite("S3: the contract", .serialized, .timeLimit(.minutes(10)))
 struct S3ConformanceTests {
     /// What a server cannot, whatever holdfast does, and why that is no harm.
     private static func exemption(_ server: S3Server.Kind, _ check: String) -> String? {
@@ -15,6 +15,8 @@ struct S3ConformanceTests {
             "the folder of removed keys stays for a while; holdfast's keys never become folders"
         case (.juicefs, "an object deleted between pages does not disturb the listing"):
             "listings lag behind removals"
+        case (.juicefs, "uploads succeed while others delete in the same folders"):
+            "a folder that becomes empty is now and then removed under an upload, which fails with an error"
         case (.rclone, "deleting what is not there is success and touches nothing else"):
             "a folder is removed by its name; holdfast's keys never are folders"
         case (.rclone, "keys that differ in Unicode normalization only are two objects"):
@@ -59,7 +61,7 @@ struct S3ConformanceTests {
 }
 
 /// What the servers can do, as S3Storage.md says.
-@Suite("S3: abilities", .serialized, .timeLimit(.minutes(2)))
+@Suite("S3: abilities", .serialized, .timeLimit(.minutes(10)))
 struct AbilityTests {
     private static let expected: [S3Server.Kind: S3Abilities] = [
         .ceph: .ceph,
