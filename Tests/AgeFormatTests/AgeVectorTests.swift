@@ -23,7 +23,7 @@ struct AgeVectorTests {
         }
     }
 
-    @Test(.timeLimit(.minutes(10)), arguments: AgeVector.all, [1, 1000, 65552, Int.max])
+    @Test(.timeLimit(.minutes(1)), arguments: AgeVector.all, [1, 1000, 65552, Int.max])
     func `the sequential reader releases what it may and names the failure`(vector: AgeVector, step: Int) throws {
         // One byte at a time is for headers; chunks of 64 KiB would make it slow and tell nothing more.
         let step = step == 1 && vector.file.count > 5000 ? 997 : step
@@ -45,7 +45,7 @@ struct AgeVectorTests {
         if let payload = vector.payloadSHA256 { #expect(hasher.finalize().hexadecimal == payload) }
     }
 
-    @Test(.timeLimit(.minutes(10)), arguments: AgeVector.all)
+    @Test(.timeLimit(.minutes(1)), arguments: AgeVector.all)
     func `the random-access reader opens the same files and names the same failures`(vector: AgeVector) throws {
         var outcome = "success"
         do {

@@ -10,7 +10,7 @@ struct ArchiveTests {
     static let frame = 64 << 10
     static let sizes = [0, 1, 511, 512, frame - 1, frame, frame + 1, 2 * frame, 2 * frame + 77, 20 * frame + 5]
 
-    @Test(.timeLimit(.minutes(10)), arguments: sizes)
+    @Test(.timeLimit(.minutes(1)), arguments: sizes)
     func `what is written is read back, with both hashes, at every size`(byteCount: Int) throws {
         let pool = WorkerPool()
         defer { pool.close() }
@@ -28,7 +28,7 @@ struct ArchiveTests {
         }
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `opening a known archive makes no request`() throws {
         let pool = WorkerPool()
         defer { pool.close() }
@@ -40,7 +40,7 @@ struct ArchiveTests {
         #expect(try bench.read(reader) == raw)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `the same input, keys and settings give the same archive, whatever the number of workers`() throws {
         let raw = TestImage.make(byteCount: 3_000_001, seed: 3)
         let bench = ArchiveBench()
@@ -53,7 +53,7 @@ struct ArchiveTests {
         #expect(archives.count == 1)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `a long hole becomes a few zero frames, and costs nearly nothing`() throws {
         let pool = WorkerPool()
         defer { pool.close() }
@@ -77,7 +77,7 @@ struct ArchiveTests {
         #expect(facts.rawByteCount == 1537 << 20 + 1)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `another key does not open it, and no key is needed to notice`() throws {
         let pool = WorkerPool()
         defer { pool.close() }
@@ -96,7 +96,7 @@ struct ArchiveTests {
         _ = try bench.read(reader)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `a flipped bit anywhere is refused`() throws {
         let pool = WorkerPool()
         defer { pool.close() }
@@ -119,7 +119,7 @@ struct ArchiveTests {
         }
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `an archive cut at any boundary, or with bytes behind its end, is refused`() throws {
         let pool = WorkerPool()
         defer { pool.close() }
@@ -150,7 +150,7 @@ struct ArchiveTests {
         }
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `a seek table that lies about sizes is refused, though it is authentic`() throws {
         let identity = AgeIdentity.generate()
         var compressor = FrameCompressor(level: 1, maximumRawByteCount: 1000)
@@ -189,7 +189,7 @@ struct ArchiveTests {
         }
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `a sink that fails ends the writer with its error, at every block, and nobody hangs`() throws {
         struct Full: Error {}
         final class FailingSink: ArchiveSink {

@@ -5,7 +5,7 @@ import Foundation
 import SeekableZstd
 import Testing
 
-@Suite("Sample archives of released versions", .timeLimit(.minutes(10)))
+@Suite("Sample archives of released versions", .timeLimit(.minutes(1)))
 struct SampleArchiveTests {
     private static let samples = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .appendingPathComponent("SampleArchives")

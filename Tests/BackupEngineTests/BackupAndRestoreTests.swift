@@ -15,7 +15,7 @@ internal import Workers
 struct BackupAndRestoreTests {
     static let frame = 64 << 10
 
-    @Test(.timeLimit(.minutes(10)), arguments: [1, 511, 512, 513, frame - 1, frame, frame + 1, 40 * frame + 77])
+    @Test(.timeLimit(.minutes(1)), arguments: [1, 511, 512, 513, frame - 1, frame, frame + 1, 40 * frame + 77])
     func `an image of any size comes back byte for byte`(byteCount: Int) throws {
         let bench = try EngineBench()
         let image = testImage(byteCount, seed: UInt64(byteCount))
@@ -26,7 +26,7 @@ struct BackupAndRestoreTests {
         #expect(bench.memory.keys.count == 2)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `an empty source is refused, and nothing is left of it`() throws {
         let bench = try EngineBench()
         #expect(bench.code { try bench.backUp([]) } == .emptyImage)
@@ -34,14 +34,14 @@ struct BackupAndRestoreTests {
         #expect(try bench.engine.catalog.uploads().isEmpty)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `an org without a key is refused before anything is done`() throws {
         let bench = try EngineBench()
         #expect(bench.code { try bench.backUp([1], as: bench.disk("nobody")) } == .noKey)
         #expect(bench.store.operationCount == 0)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `a key that is not the archive's is named as the wrong key`() throws {
         let bench = try EngineBench()
         let identifier = try bench.backUp(testImage(100_000, seed: 1))
@@ -53,7 +53,7 @@ struct BackupAndRestoreTests {
         #expect(bench.code { _ = try bench.engine.open(identifier) } == .notAuthentic)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `a write-only host backs up and cannot read`() throws {
         let bench = try EngineBench()
         let keys = KeyDirectory(path: bench.folder + "/keys")
@@ -70,7 +70,7 @@ struct BackupAndRestoreTests {
         #expect(try bench.restore(identifier) == image)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `two backups in one second get two dates`() throws {
         let bench = try EngineBench()
         let path = try bench.file("a.raw", [1, 2, 3])
@@ -81,7 +81,7 @@ struct BackupAndRestoreTests {
         #expect(Set(names).count == 3)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `an image that became shorter is refused unless its length is known`() throws {
         let bench = try EngineBench()
         try bench.backUp(testImage(200_000, seed: 3))
@@ -97,7 +97,7 @@ struct BackupAndRestoreTests {
         #expect(bench.memory.keys.count == 4)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `a lost catalog is rebuilt from the backend and the key alone`() throws {
         let bench = try EngineBench()
         let images = (0..<3).map { testImage(150_000 + $0, seed: UInt64(10 + $0)) }
@@ -112,7 +112,7 @@ struct BackupAndRestoreTests {
         #expect(again.known.count == 3 && again.registered.isEmpty)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `a rebuild takes in nothing that cannot be proven`() throws {
         let bench = try EngineBench()
         let first = try bench.backUp(testImage(150_000, seed: 20))
@@ -131,7 +131,7 @@ struct BackupAndRestoreTests {
         #expect(result.refused.contains { $0.error.code == .swapped || $0.error.code == .truncated })
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `archives that were swapped, replayed or cut are refused by name`() throws {
         let bench = try EngineBench()
         let first = try bench.backUp(testImage(300_000, seed: 30))
@@ -157,7 +157,7 @@ struct BackupAndRestoreTests {
         #expect(bench.code { _ = try bench.restore(first) } == nil)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `of several backups of one disk in one second each gets a name of its own`() throws {
         let bench = try EngineBench()
         let path = try bench.file("source.raw", testImage(100_000, seed: 1))
@@ -179,7 +179,7 @@ struct BackupAndRestoreTests {
         #expect(bench.memory.keys.count == 16)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `an upload that cannot be removed stays in the journal until it is`() throws {
         let bench = try EngineBench()
         let session = try BackupSession(

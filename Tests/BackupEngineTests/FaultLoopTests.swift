@@ -26,7 +26,7 @@ struct FaultLoopTests {
     }
 
     @Test(
-        .timeLimit(.minutes(10)), arguments: [FaultInjectingStore.Persistence.once, .forGood],
+        .timeLimit(.minutes(3)), arguments: [FaultInjectingStore.Persistence.once, .forGood],
         [FaultInjectingStore.Moment.beforeEffect, .afterEffect])
     func `a failing operation leaves no partial backup and loses no whole one`(
         persistence: FaultInjectingStore.Persistence, moment: FaultInjectingStore.Moment

@@ -4,7 +4,7 @@ import Foundation
 import Synchronization
 import Testing
 
-@Suite("Catalog file", .timeLimit(.minutes(10)))
+@Suite("Catalog file", .timeLimit(.minutes(1)))
 struct CatalogFileTests {
     private let folder: TemporaryFolder
     private let path: String

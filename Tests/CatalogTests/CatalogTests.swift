@@ -3,7 +3,7 @@ import Catalog
 import Foundation
 import Testing
 
-@Suite("Catalog", .timeLimit(.minutes(10)))
+@Suite("Catalog", .timeLimit(.minutes(1)))
 struct CatalogTests {
     private let folder: TemporaryFolder
     private let path: String

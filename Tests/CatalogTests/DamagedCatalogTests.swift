@@ -4,7 +4,7 @@ import Foundation
 import GRDB
 import Testing
 
-@Suite("Damaged catalog", .timeLimit(.minutes(10)))
+@Suite("Damaged catalog", .timeLimit(.minutes(1)))
 struct DamagedCatalogTests {
     private let folder: TemporaryFolder
     private let path: String

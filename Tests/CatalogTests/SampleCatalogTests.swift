@@ -8,7 +8,7 @@ import Testing
 private let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent()
 
-@Suite("Sample catalogs of released versions", .timeLimit(.minutes(10)))
+@Suite("Sample catalogs of released versions", .timeLimit(.minutes(1)))
 struct SampleCatalogTests {
     private let folder: TemporaryFolder
 

@@ -3,7 +3,7 @@ import Configuration
 import Foundation
 import Testing
 
-@Suite("Configuration file", .timeLimit(.minutes(10)))
+@Suite("Configuration file", .timeLimit(.minutes(1)))
 struct ConfigurationFileTests {
     private func file(_ state: String) throws -> String {
         let path = NSTemporaryDirectory() + "holdfast-test-\(UUID().uuidString).toml"

@@ -42,7 +42,7 @@ struct FileSystemSizeTests {
         Case(structure: "NTFS file system", byteCount: 64 << 20, script: "mkfs.ntfs -q -F -Q -s 4096 $image"),
     ]
 
-    @Test(.timeLimit(.minutes(10)), arguments: cases)
+    @Test(.timeLimit(.minutes(1)), arguments: cases)
     func `a file system says its size, so that a cut image is noticed`(_ test: Case) throws {
         let image = try ImageFile(byteCount: test.byteCount, script: test.script)
         let sizes = try image.declaredSizes()
@@ -53,13 +53,13 @@ struct FileSystemSizeTests {
         #expect(try image.partitionTable(byteCount: test.byteCount) == nil)
     }
 
-    @Test(.timeLimit(.minutes(10))) func `the high half of the count of ext4 blocks counts`() throws {
+    @Test(.timeLimit(.minutes(1))) func `the high half of the count of ext4 blocks counts`() throws {
         let image = try ImageFile(byteCount: 64 << 20, script: "mkfs.ext4 -q -F -b 4096 -O 64bit,^metadata_csum $image")
         try image.write([1], at: 1024 + 0x150)
         #expect(try image.declaredSizes().map(\.byteCount) == [(64 << 20) + (4096 << 32)])
     }
 
-    @Test(.timeLimit(.minutes(10)), arguments: ["-F 12", "-F 16", "-F 32", "-F 32 -S 4096"])
+    @Test(.timeLimit(.minutes(1)), arguments: ["-F 12", "-F 16", "-F 32", "-F 32 -S 4096"])
     func `FAT claims no size and is no partition table`(options: String) throws {
         let image = try ImageFile(
             byteCount: 64 << 20, script: "mkfs.vfat -s 8 \(options) $image || mkfs.vfat \(options) $image")
@@ -68,7 +68,7 @@ struct FileSystemSizeTests {
     }
 
     @Test(
-        .timeLimit(.minutes(10)),
+        .timeLimit(.minutes(1)),
         arguments: [
             ("mkfs.ext4 -q -F $image", 1024 + 4), ("mkfs.ext4 -q -F $image", 1024 + 0x150),
             ("mkfs.xfs -q -f $image", 8 + 5), ("mkfs.xfs -q -f $image", 300),
@@ -82,7 +82,7 @@ struct FileSystemSizeTests {
         #expect(try image.declaredSizes().isEmpty)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `a head that is cut anywhere claims what its whole structures say, and never fails`() throws {
         for (script, end) in [
             ("mkfs.ext4 -q -F $image", 2048), ("mkfs.xfs -q -f $image", 512), ("mkfs.btrfs -q -f $image", 68 << 10),
@@ -99,7 +99,7 @@ struct FileSystemSizeTests {
         }
     }
 
-    @Test(.timeLimit(.minutes(10))) func `random data claims nothing`() throws {
+    @Test(.timeLimit(.minutes(1))) func `random data claims nothing`() throws {
         let seed = UInt64.random(in: 0 ... .max)
         print("seed of the random heads: \(seed)")
         var generator = Generator(seed: seed)

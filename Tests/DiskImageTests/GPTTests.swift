@@ -11,7 +11,7 @@ struct GPTTests {
 
     private func image() throws -> ImageFile { try ImageFile(byteCount: Self.byteCount, script: Self.script) }
 
-    @Test(.timeLimit(.minutes(10))) func `the partitions of sgdisk are found`() throws {
+    @Test(.timeLimit(.minutes(1))) func `the partitions of sgdisk are found`() throws {
         let table = try #require(try image().partitionTable(byteCount: Self.byteCount))
         #expect(table.scheme == .gpt && table.sectorByteCount == 512)
         let known = [
@@ -31,13 +31,13 @@ struct GPTTests {
         #expect(end <= Self.byteCount - 33 * 512 && end >= Self.byteCount - (2 << 20))
     }
 
-    @Test(.timeLimit(.minutes(10))) func `the backup header says how long the image is`() throws {
+    @Test(.timeLimit(.minutes(1))) func `the backup header says how long the image is`() throws {
         let sizes = try image().declaredSizes()
         #expect(sizes == [DeclaredSize(structure: "GPT backup header", byteCount: Self.byteCount)])
     }
 
     /// Offsets into the image: the header's signature, its CRC, a field, an entry, an unused entry.
-    @Test(.timeLimit(.minutes(10)), arguments: [512, 528, 552, 1057, 17024] as [UInt64])
+    @Test(.timeLimit(.minutes(1)), arguments: [512, 528, 552, 1057, 17024] as [UInt64])
     func `the backup table serves where the primary is damaged`(position: UInt64) throws {
         let image = try image()
         let whole = try image.partitionTable(byteCount: Self.byteCount)
@@ -49,7 +49,7 @@ struct GPTTests {
         #expect(throws: DiskImageError.self) { try image.partitionTable(byteCount: Self.byteCount) }
     }
 
-    @Test(.timeLimit(.minutes(10))) func `on a larger disk the backup is found through the header`() throws {
+    @Test(.timeLimit(.minutes(1))) func `on a larger disk the backup is found through the header`() throws {
         let image = try image()
         let whole = try image.partitionTable(byteCount: Self.byteCount)
         try image.run("truncate -s +1M $image")
@@ -58,7 +58,7 @@ struct GPTTests {
         #expect(try image.partitionTable(byteCount: Self.byteCount + (1 << 20)) == whole)
     }
 
-    @Test(.timeLimit(.minutes(10))) func `a partition that a cut image does not hold is left out`() throws {
+    @Test(.timeLimit(.minutes(1))) func `a partition that a cut image does not hold is left out`() throws {
         let image = try image()
         let last = try #require(try image.partitionTable(byteCount: Self.byteCount)?.partitions.last)
         let end = last.rawOffset + last.byteCount

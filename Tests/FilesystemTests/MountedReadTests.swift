@@ -9,7 +9,7 @@ import Workers
 
 /// A mount in this process, over a store that can hang; read by other processes.
 @Suite(
-    "A mount whose backend hangs", .serialized, .timeLimit(.minutes(10)),
+    "A mount whose backend hangs", .serialized, .timeLimit(.minutes(2)),
     .enabled(if: getuid() == 0 && access("/dev/fuse", R_OK | W_OK) == 0, "a real mount needs root and /dev/fuse"))
 struct MountedReadTests {
     private final class Bench {

@@ -12,7 +12,7 @@ import Workers
 
 @testable import Filesystem
 
-@Suite("Reading over a link", .serialized, .timeLimit(.minutes(10)))
+@Suite("Reading over a link", .serialized, .timeLimit(.minutes(2)))
 struct ReadLinkTests {
     /// Bytes that shrink to about a half.
     static func image(mebibytes: Int, seed: UInt64 = 7) -> [UInt8] {
@@ -165,7 +165,7 @@ struct ReadLinkTests {
     }
 }
 
-@Suite("Opening a disk", .timeLimit(.minutes(10)))
+@Suite("Opening a disk", .timeLimit(.minutes(1)))
 struct OpenDiskTests {
     @Test func `of many who open a disk at once all share one`() throws {
         let tree = try TreeBench { $0 }
@@ -187,7 +187,7 @@ struct OpenDiskTests {
     }
 }
 
-@Suite("Reading while a backend hangs", .serialized, .timeLimit(.minutes(10)))
+@Suite("Reading while a backend hangs", .serialized, .timeLimit(.minutes(2)))
 struct HangingReadTests {
     private final class Bench {
         let tree: TreeBench

@@ -3,7 +3,7 @@ import Foundation
 import StorageTesting
 import Testing
 
-@Suite("Staging without a mount", .timeLimit(.minutes(10)))
+@Suite("Staging without a mount", .timeLimit(.minutes(2)))
 struct StagingTests {
     /// Noise, with whole frames and odd ranges of zeros.
     private func image(_ byteCount: Int, _ random: inout some RandomNumberGenerator) -> [UInt8] {

@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 import Workers
 
-@Suite("HTTP transport", .timeLimit(.minutes(10)))
+@Suite("HTTP transport", .timeLimit(.minutes(1)))
 struct HTTPTransportTests {
     private static func settings(_ change: (inout HTTPTransport.Settings) -> Void = { _ in }) -> HTTPTransport.Settings
     {

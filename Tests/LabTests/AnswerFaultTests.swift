@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 extension Lab {
-    @Suite("Faults in answers", .serialized, .timeLimit(.minutes(10)))
+    @Suite("Faults in answers", .serialized, .timeLimit(.minutes(1)))
     struct AnswerFaults {
         let bench: LabBench
 

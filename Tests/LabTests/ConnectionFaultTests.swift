@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 extension Lab {
-    @Suite("Faults of connections", .serialized, .timeLimit(.minutes(10)))
+    @Suite("Faults of connections", .serialized, .timeLimit(.minutes(1)))
     struct ConnectionFaults {
         let bench: LabBench
 

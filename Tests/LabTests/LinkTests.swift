@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 extension Lab {
-    @Suite("Latency and bandwidth", .serialized, .timeLimit(.minutes(10)))
+    @Suite("Latency and bandwidth", .serialized, .timeLimit(.minutes(1)))
     struct Links {
         let bench: LabBench
 

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 extension Lab {
-    @Suite("Rules", .serialized, .timeLimit(.minutes(10)))
+    @Suite("Rules", .serialized, .timeLimit(.minutes(1)))
     struct Rules {
         @Test
         func `operations are told apart`() throws {

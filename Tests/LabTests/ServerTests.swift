@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 extension Lab {
-    @Suite("Real servers behind the lab", .serialized, .timeLimit(.minutes(10)))
+    @Suite("Real servers behind the lab", .serialized, .timeLimit(.minutes(3)))
     struct Servers {
         private let folder: TemporaryFolder
 

@@ -6,7 +6,7 @@ import Manifest
 import Testing
 
 /// Holds Manifest.md to the code: its example is computed again, its table is compared with what is written.
-@Suite("Manifest format document", .timeLimit(.minutes(10)))
+@Suite("Manifest format document", .timeLimit(.minutes(1)))
 struct ManifestDocumentTests {
     private let page: String
     private let identity: AgeIdentity

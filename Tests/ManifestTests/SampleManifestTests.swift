@@ -8,7 +8,7 @@ import Testing
 private let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent()
 
-@Suite("Sample manifests of released versions", .timeLimit(.minutes(10)))
+@Suite("Sample manifests of released versions", .timeLimit(.minutes(1)))
 struct SampleManifestTests {
     private static let versions = (1...Manifest.format).map { "v\($0)" }
 

@@ -5,7 +5,7 @@ import Foundation
 import OrgKeys
 import Testing
 
-@Suite("Key directory", .timeLimit(.minutes(10)))
+@Suite("Key directory", .timeLimit(.minutes(1)))
 struct KeyDirectoryTests {
     private let folder: TemporaryFolder
     private let directory: KeyDirectory

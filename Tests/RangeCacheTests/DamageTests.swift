@@ -8,7 +8,7 @@ import Workers
 @testable import RangeCache
 
 /// What lies on the disk is damaged, old, cut short or somebody else's: never a wrong byte.
-@Suite(.timeLimit(.minutes(10))) struct RangeCacheDamageTests {
+@Suite(.timeLimit(.minutes(1))) struct RangeCacheDamageTests {
     let folder = TestFolder()
 
     /// Fills a cache with a whole archive, in pieces, and closes it.

@@ -7,7 +7,7 @@ import Workers
 @testable import RangeCache
 
 /// The cache's disk hangs, fails or is full: reads go on, in time.
-@Suite(.timeLimit(.minutes(10))) struct RangeCacheFaultTests {
+@Suite(.timeLimit(.minutes(1))) struct RangeCacheFaultTests {
     let folder = TestFolder()
     let disk = FaultyDisk()
     let model = ModelArchive(byteCount: 40 * block)

@@ -7,7 +7,7 @@ import Workers
 
 @testable import RangeCache
 
-@Suite(.timeLimit(.minutes(10))) struct RangeCacheTests {
+@Suite(.timeLimit(.minutes(1))) struct RangeCacheTests {
     let folder = TestFolder()
 
     @Test func `what was read once comes from the disk, also in other pieces`() throws {

@@ -3,7 +3,7 @@ import Testing
 
 @testable import ReadTrace
 
-@Suite("Traces of what is read", .timeLimit(.minutes(10)))
+@Suite("Traces of what is read", .timeLimit(.minutes(1)))
 struct ReadTraceTests {
     private let folder = NSTemporaryDirectory() + "holdfast-trace-\(UUID().uuidString.prefix(8))"
     private var path: String { folder + "/boot.trace" }

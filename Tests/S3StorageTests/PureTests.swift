@@ -184,7 +184,7 @@ import Testing
     }
 }
 
-@Suite("S3: availability", .timeLimit(.minutes(10))) struct AvailabilityTests {
+@Suite("S3: availability", .timeLimit(.minutes(1))) struct AvailabilityTests {
     @Test func `a store is away after some silences in a row, and there again after a probe`() {
         let availability = Availability()
         for _ in 0..<3 { #expect(!availability.noteSilence()) }

@@ -6,7 +6,7 @@ import Testing
 @testable import S3Storage
 
 /// The contract of stores, over real servers.
-@Suite("S3: the contract", .serialized, .timeLimit(.minutes(10)))
+@Suite("S3: the contract", .serialized, .timeLimit(.minutes(5)))
 struct S3ConformanceTests {
     /// What a server cannot, whatever holdfast does, and why that is no harm.
     private static func exemption(_ server: S3Server.Kind, _ check: String) -> String? {
@@ -61,7 +61,7 @@ struct S3ConformanceTests {
 }
 
 /// What the servers can do, as S3Storage.md says.
-@Suite("S3: abilities", .serialized, .timeLimit(.minutes(10)))
+@Suite("S3: abilities", .serialized, .timeLimit(.minutes(2)))
 struct AbilityTests {
     private static let expected: [S3Server.Kind: S3Abilities] = [
         .ceph: .ceph,

@@ -10,7 +10,7 @@ import Workers
 /// Every fault at every kind of request, between the store and a real server: the operation succeeds with the right bytes, or
 /// fails with an error that says why; it always ends; and nothing is left that is not in a list of what is left.
 @Suite(
-    "S3: faults", .serialized, .timeLimit(.minutes(10)),
+    "S3: faults", .serialized, .timeLimit(.minutes(5)),
     .enabled(if: S3Server.Kind.ceph.isInstalled, "Ceph is not installed"))
 struct S3FaultTests {
     private static let bytes = sample((11 << 20) + 7)

@@ -10,7 +10,7 @@ import Workers
 
 /// What the configuration may ask for beyond the usual, over a real server.
 @Suite(
-    "S3: options", .serialized, .timeLimit(.minutes(10)),
+    "S3: options", .serialized, .timeLimit(.minutes(2)),
     .enabled(if: S3Server.Kind.ceph.isInstalled, "Ceph is not installed"))
 struct S3OptionTests {
     private func head(_ store: S3Store, _ key: String) throws -> HTTPResponse {

@@ -92,7 +92,7 @@ extension Scenarios {
                 status: 10),
         ]
 
-        @Test(.timeLimit(.minutes(3)), arguments: cases)
+        @Test(.timeLimit(.minutes(1)), arguments: cases)
         func `says what it is, where, and what to do, and soon`(fault: Case) throws {
             let server = try S3Server.shared(.ceph)
             let bench = try MountBench(
@@ -141,7 +141,7 @@ extension Scenarios {
                 -extfile <(echo subjectAltName=IP:127.0.0.1) 2> /dev/null
             """
 
-        @Test(.timeLimit(.minutes(3)))
+        @Test(.timeLimit(.minutes(1)))
         func `a bucket behind TLS, of an authority of one's own, is a backend like any other`() throws {
             let server = try S3Server.shared(.ceph)
             let bench = try MountBench(mounts: false, on: .ceph, bucketSettings: "ca_file = \"ca.pem\"")
@@ -162,7 +162,7 @@ extension Scenarios {
         }
 
         /// The clock of all that holdfast is, and of nothing else.
-        @Test(.timeLimit(.minutes(5)), arguments: [-7, 5])
+        @Test(.timeLimit(.minutes(2)), arguments: [-7, 5])
         func `a clock that is hours off is noticed, and all works`(hours: Int) throws {
             let bench = try MountBench(mounts: false, on: .ceph)
             try bench.run(

@@ -66,7 +66,7 @@ extension Scenarios {
                 """)
         }
 
-        @Test(.timeLimit(.minutes(5)))
+        @Test(.timeLimit(.minutes(2)))
         func `what was read once is read again without the store, after a restart and after SIGKILL`() throws {
             try withWarmCache { bench, lab in
                 for network in [LabProxy.Network.working, .dead, .refusing] {
@@ -88,7 +88,7 @@ extension Scenarios {
             }
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: ["data", "index"])
+        @Test(.timeLimit(.minutes(2)), arguments: ["data", "index"])
         func `a bit that flips on the disk is noticed, and the range fetched once more`(file: String) throws {
             try withWarmCache { bench, lab in
                 let offset = file == "data" ? 5 * Self.slotByteCount + 100_000 : 4096 + 5 * 160 + 70
@@ -120,7 +120,7 @@ extension Scenarios {
             }
         }
 
-        @Test(.timeLimit(.minutes(5)))
+        @Test(.timeLimit(.minutes(2)))
         func `a bit that flips while it is mounted is noticed as well`() throws {
             try withWarmCache { bench, lab in
                 let seen = try mounted(bench, lab) {
@@ -134,7 +134,7 @@ extension Scenarios {
         }
 
         /// The store gave wrong bytes: they are stored with a checksum that holds, and only the AEAD finds them out.
-        @Test(.timeLimit(.minutes(5)), arguments: [true, false])
+        @Test(.timeLimit(.minutes(2)), arguments: [true, false])
         func `wrong bytes from the store do not stay in the cache`(isTheSameMount: Bool) throws {
             try withWarmCache { bench, lab in
                 try bench.run("rm -r state/cache")

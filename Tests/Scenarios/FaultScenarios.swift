@@ -22,7 +22,7 @@ extension Scenarios {
             #expect(result.output.contains(text), "\(line): \(result)", sourceLocation: location)
         }
 
-        @Test(.timeLimit(.minutes(5)))
+        @Test(.timeLimit(.minutes(2)))
         func `keys: none, a wrong one, one that others may read`() throws {
             let bench = try withBackup()
             try expectFailure(bench, "holdfast backup a.raw --org nobody --vm web", 4, "no key")
@@ -37,7 +37,7 @@ extension Scenarios {
             #expect(bare.status == 4, "\(bare)")
         }
 
-        @Test(.timeLimit(.minutes(6)), arguments: BenchPlace.all)
+        @Test(.timeLimit(.minutes(3)), arguments: BenchPlace.all)
         func `a flipped bit anywhere is named, and a restore touches nothing`(place: BenchPlace) throws {
             let bench = try withBackup(on: place)
             let archive = try #require(bench.archives.first)
@@ -62,7 +62,7 @@ extension Scenarios {
             try bench.run("holdfast verify acme/web/latest --config c.toml")
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.usual)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
         func `archives swapped within an org, or encrypted anew to the same key, are refused`(place: BenchPlace) throws
         {
             let bench = try withBackup(on: place)
@@ -80,7 +80,7 @@ extension Scenarios {
             try expectFailure(bench, "holdfast restore \(first) out", 5, "another archive")
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.usual)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
         func `sidecars and catalog rows that were changed or lost are found out`(place: BenchPlace) throws {
             let bench = try withBackup(on: place)
             let sidecar = try #require(bench.sidecars.first)
@@ -107,7 +107,7 @@ extension Scenarios {
             try bench.run("holdfast restore acme/web/latest out --config c.toml && cmp a.raw out")
         }
 
-        @Test(.timeLimit(.minutes(5)))
+        @Test(.timeLimit(.minutes(2)))
         func `a backend that is full, read-only or gone says so, loses nothing, and works again afterwards`() throws {
             let bench = try MountBench(mounts: false)
             _ = try bench.makeImage("small.raw", mebibytes: 3)
@@ -136,7 +136,7 @@ extension Scenarios {
             #expect(try bench.shell("test -e backups").status != 0, "a missing root must not be made")
         }
 
-        @Test(.timeLimit(.minutes(5)))
+        @Test(.timeLimit(.minutes(2)))
         func `a backend that vanishes while an image streams fails it, and what was there goes at the next start`()
             throws
         {
@@ -160,7 +160,7 @@ extension Scenarios {
             try bench.expectClean(0)
         }
 
-        @Test(.timeLimit(.minutes(5)))
+        @Test(.timeLimit(.minutes(2)))
         func `configuration errors name file, line and key; mount points are checked`() throws {
             let bench = try MountBench(mounts: false)
             try bench.run("(cat c.toml; echo 'colour = 3') > bad.toml")
@@ -180,7 +180,7 @@ extension Scenarios {
             try expectFailure(bench, "holdfast mount c.toml keys -o colour", 11, "unknown mount option")
         }
 
-        @Test(.timeLimit(.minutes(6)), arguments: BenchPlace.usual)
+        @Test(.timeLimit(.minutes(3)), arguments: BenchPlace.usual)
         func `images of one byte, of odd sizes, and of 16 sparse GiB come back; an empty one is refused`(
             place: BenchPlace
         ) throws {

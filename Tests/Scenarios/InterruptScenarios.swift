@@ -47,7 +47,7 @@ extension Scenarios {
             """
         }
 
-        @Test(.timeLimit(.minutes(6)), arguments: ["INT", "TERM", "KILL", "QUIT"], [false, true])
+        @Test(.timeLimit(.minutes(3)), arguments: ["INT", "TERM", "KILL", "QUIT"], [false, true])
         func `a writer that waits is freed at once, and makes no backup`(signal: String, hasBegun: Bool) throws {
             try withBench { bench, lab in
                 if hasBegun {
@@ -70,7 +70,7 @@ extension Scenarios {
             }
         }
 
-        @Test(.timeLimit(.minutes(6)), arguments: ["INT", "KILL"])
+        @Test(.timeLimit(.minutes(3)), arguments: ["INT", "KILL"])
         func `so is one that waits in its close`(signal: String) throws {
             try withBench { bench, lab in
                 try bench.run("cp b.raw '\(bench.staging)/first.raw'")
@@ -85,7 +85,7 @@ extension Scenarios {
             }
         }
 
-        @Test(.timeLimit(.minutes(6)))
+        @Test(.timeLimit(.minutes(3)))
         func `a program that handles the signal hears of it at once, goes on, and its backup is whole`() throws {
             try withBench { bench, lab in
                 try lab.setNetwork(.dead)

@@ -40,7 +40,7 @@ extension Scenarios {
             for backup in try bench.backups { try bench.run("holdfast verify '\(backup)' --config c.toml") }
         }
 
-        @Test(.timeLimit(.minutes(6)), arguments: BenchPlace.usual)
+        @Test(.timeLimit(.minutes(3)), arguments: BenchPlace.usual)
         func `a writer, killed ten times, leaves nothing`(place: BenchPlace) throws {
             let bench = try MountBench(on: place)
             _ = try bench.makeImage("a.raw", mebibytes: 24)

@@ -38,7 +38,7 @@ extension Scenarios {
             try bench.run("age -d -i keys/acme.agekey '\(bench.latest)/disk.raw.zst.age' | zstd -d | cmp - disk.img")
         }
 
-        @Test(.timeLimit(.minutes(5)))
+        @Test(.timeLimit(.minutes(2)))
         func `everything but staging is read-only`() throws {
             let bench = try MountBench()
             _ = try bench.makeImage("a.raw", mebibytes: 3)
@@ -58,7 +58,7 @@ extension Scenarios {
             #expect(result.status == 0, "\(result)")
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.all)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.all)
         func `readers in parallel, at random and in order, see the same bytes`(place: BenchPlace) throws {
             let bench = try MountBench(on: place)
             _ = try bench.makeImage("a.raw", mebibytes: 24)
@@ -82,7 +82,7 @@ extension Scenarios {
             #expect(result.status == 0, "\(result)")
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.usual)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
         func `backups by other processes appear without a remount, and the verbs agree`(place: BenchPlace) throws {
             let bench = try MountBench(on: place)
             _ = try bench.makeImage("a.raw", mebibytes: 5)
@@ -106,7 +106,7 @@ extension Scenarios {
             #expect(missing.status == 3, "\(missing)")
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.usual)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
         func `restore keeps holes, zeroes devices, and refuses targets that are small, in use or not empty`(
             place: BenchPlace
         ) throws {
@@ -138,7 +138,7 @@ extension Scenarios {
             #expect(codes == ["code 8", "code 8", "code 8", "code 0", "same"], "\(result)")
         }
 
-        @Test(.timeLimit(.minutes(5)))
+        @Test(.timeLimit(.minutes(2)))
         func `a restore that is interrupted leaves nothing that looks like an image`() throws {
             let bench = try MountBench(mounts: false)
             _ = try bench.makeImage("a.raw", mebibytes: 96)
@@ -160,7 +160,7 @@ extension Scenarios {
             )
         }
 
-        @Test(.timeLimit(.minutes(5)))
+        @Test(.timeLimit(.minutes(2)))
         func `a result that cannot be written is no success`() throws {
             let bench = try MountBench(mounts: false)
             _ = try bench.makeImage("a.raw", mebibytes: 3)
@@ -172,7 +172,7 @@ extension Scenarios {
             }
         }
 
-        @Test(.timeLimit(.minutes(5)))
+        @Test(.timeLimit(.minutes(2)))
         func `mounts from fstab, with the usual options`() throws {
             let bench = try MountBench(mounts: false)
             let helper = URL(fileURLWithPath: #filePath).deletingLastPathComponent()

@@ -4,7 +4,7 @@ import Testing
 extension Scenarios {
     @Suite("Staging: when is it a backup?", .serialized)
     struct Staging {
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.all)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.all)
         func `rule 1: close returns when the backup is committed, and the name stays readable`(place: BenchPlace) throws
         {
             let bench = try MountBench(on: place)
@@ -18,7 +18,7 @@ extension Scenarios {
             try bench.expectClean(1)
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.usual)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
         func `rule 2: what nothing was written to is no backup, and a shell's redirection is one`(place: BenchPlace)
             throws
         {
@@ -31,7 +31,7 @@ extension Scenarios {
         }
 
         @Test(
-            .timeLimit(.minutes(5)), arguments: ["os.kill(os.getpid(), 9)", "os._exit(3)", "os.kill(os.getpid(), 15)"],
+            .timeLimit(.minutes(2)), arguments: ["os.kill(os.getpid(), 9)", "os._exit(3)", "os.kill(os.getpid(), 15)"],
             BenchPlace.usual)
         func `rule 3: a writer that dies aborts the backup`(death: String, place: BenchPlace) throws {
             let bench = try MountBench(on: place)
@@ -41,7 +41,7 @@ extension Scenarios {
             #expect(bench.status.contains("signal") || bench.status.contains("status 3"), "\(bench.status)")
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.all)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.all)
         func `rule 3 goes on while a script has the file open`(place: BenchPlace) throws {
             let bench = try MountBench(on: place)
             _ = try bench.makeImage("a.raw", mebibytes: 3)
@@ -51,7 +51,7 @@ extension Scenarios {
             #expect(bench.status.contains("status 3"), "\(bench.status)")
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.usual)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
         func `rule 4: of a declared size exactly that much must come`(place: BenchPlace) throws {
             let bench = try MountBench(on: place)
             _ = try bench.makeImage("a.raw", mebibytes: 3)
@@ -68,7 +68,7 @@ extension Scenarios {
             try bench.expectClean(1)
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.usual)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
         func `rule 5: an image that says it is longer, or was longer before, is refused`(place: BenchPlace) throws {
             let bench = try MountBench(on: place)
             let path = bench.staging + "/disk.raw"
@@ -88,7 +88,7 @@ extension Scenarios {
             try bench.expectClean(2)
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.all)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.all)
         func `rule 6: a dot name is uploaded, and registered by mv; rsync works`(place: BenchPlace) throws {
             let bench = try MountBench(on: place)
             _ = try bench.makeImage("disk.raw", mebibytes: 5)
@@ -109,7 +109,7 @@ extension Scenarios {
             try bench.expectClean(3)
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.usual)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
         func `rule 7: a write after the commit withdraws the backup and fails`(place: BenchPlace) throws {
             let bench = try MountBench(on: place)
             let result = try bench.python(
@@ -128,7 +128,7 @@ extension Scenarios {
             try bench.expectClean(0)
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.usual)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
         func `a child that closes its copy, and a parent that closes before its child writes, end nothing`(
             place: BenchPlace
         ) throws {
@@ -157,7 +157,7 @@ extension Scenarios {
             try bench.expectClean(2)
         }
 
-        @Test(.timeLimit(.minutes(3)))
+        @Test(.timeLimit(.minutes(1)))
         func `a daemon that may not see how a writer ended takes its end for a death, and its close for a close`()
             throws
         {
@@ -176,7 +176,7 @@ extension Scenarios {
             #expect(try bench.backups.count == 1)
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.usual)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
         func `rule 8: removing the file while it streams aborts the upload and leaves nothing`(place: BenchPlace) throws
         {
             let bench = try MountBench(on: place)
@@ -196,7 +196,7 @@ extension Scenarios {
             try bench.expectClean(0)
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.usual)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
         func `a second writer is told that the name is busy`(place: BenchPlace) throws {
             let bench = try MountBench(on: place)
             let result = try bench.python(
@@ -215,7 +215,7 @@ extension Scenarios {
             try bench.expectClean(1)
         }
 
-        @Test(.timeLimit(.minutes(5)))
+        @Test(.timeLimit(.minutes(2)))
         func `an org without a key is refused at mkdir, and a backend nobody configured too`() throws {
             let bench = try MountBench()
             let result = try bench.python(
@@ -231,7 +231,7 @@ extension Scenarios {
             #expect(result.status == 0, "\(result)")
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.all)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.all)
         func `gaps are zeros, parallel writers are put into order, and a write behind the stream fails`(
             place: BenchPlace
         ) throws {
@@ -260,7 +260,7 @@ extension Scenarios {
             #expect(bench.status.contains("too late"), "\(bench.status)")
         }
 
-        @Test(.timeLimit(.minutes(5)), arguments: BenchPlace.usual)
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
         func `qemu-img converts straight into staging`(place: BenchPlace) throws {
             let bench = try MountBench(on: place)
             _ = try bench.makeImage("a.raw", mebibytes: 12)
@@ -273,7 +273,7 @@ extension Scenarios {
         }
 
         @Test(
-            .timeLimit(.minutes(5)), arguments: ["kill -TERM %", "umount -l mnt; kill -TERM %"], BenchPlace.usual)
+            .timeLimit(.minutes(2)), arguments: ["kill -TERM %", "umount -l mnt; kill -TERM %"], BenchPlace.usual)
         func `the end of the mount gives a writer an error and leaves nothing`(ending: String, place: BenchPlace) throws
         {
             let bench = try MountBench(on: place)

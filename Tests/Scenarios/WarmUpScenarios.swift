@@ -15,7 +15,7 @@ extension Scenarios {
                 assert os.pread(f,10000,o)==good[o:o+10000], o
             """
 
-        @Test(.timeLimit(.minutes(6)))
+        @Test(.timeLimit(.minutes(3)))
         func `what a session read is recorded, and read ahead for the next one, which needs no store`() throws {
             let lab = try LabProxy(to: S3Server.shared(.ceph), seed: 3)
             defer { lab.stop() }
@@ -55,7 +55,7 @@ extension Scenarios {
             }
         }
 
-        @Test(.timeLimit(.minutes(3)))
+        @Test(.timeLimit(.minutes(1)))
         func `what cannot be recorded or replayed is an error that says so`() throws {
             let bench = try MountBench(mounts: false)
             for (option, words) in [("record=", "wants a file"), ("record=/absent/x", "/absent/x.partial")] {

@@ -165,7 +165,7 @@ struct HostileSeekTableTests {
         }
     }
 
-    @Test(.timeLimit(.minutes(10))) func `a damaged table is refused or says what its bytes say`() throws {
+    @Test(.timeLimit(.minutes(1))) func `a damaged table is refused or says what its bytes say`() throws {
         let seed = UInt64.random(in: 0 ... .max)
         print("seed of the damaged tables: \(seed)")
         var generator = Generator(seed: seed)

@@ -3,7 +3,7 @@ import Foundation
 import SignatureV4
 import Testing
 
-@Suite("Signatures by botocore", .timeLimit(.minutes(10)))
+@Suite("Signatures by botocore", .timeLimit(.minutes(1)))
 struct BotocoreTests {
     private struct Signed: Decodable {
         let secret: String

@@ -3,7 +3,7 @@ import Testing
 
 @testable import Storage
 
-@Suite(.timeLimit(.minutes(10))) struct ConformanceTests {
+@Suite(.timeLimit(.minutes(1))) struct ConformanceTests {
     @Test(arguments: ObjectStoreConformance.checks)
     func `the store in memory keeps the contract`(check: ObjectStoreConformance.Check) throws {
         try check.run(on: InMemoryStore())

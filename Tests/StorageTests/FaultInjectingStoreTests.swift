@@ -2,7 +2,7 @@ import Storage
 import StorageTesting
 import Testing
 
-@Suite(.timeLimit(.minutes(10))) struct FaultInjectingStoreTests {
+@Suite(.timeLimit(.minutes(1))) struct FaultInjectingStoreTests {
     let memory = InMemoryStore()
 
     /// A small job with every kind of change in it; undone as far as possible when a part fails.

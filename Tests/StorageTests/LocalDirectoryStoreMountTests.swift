@@ -27,7 +27,7 @@ private final class SmallFileSystem {
 }
 
 @Suite(
-    .timeLimit(.minutes(10)), .serialized,
+    .timeLimit(.minutes(1)), .serialized,
     .enabled(if: geteuid() == 0, "mounting a file system to fill or lock needs root"))
 struct LocalDirectoryStoreMountTests {
     func fails(_ code: StorageError.Code, _ body: () throws -> Void) {

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Storage
 
-@Suite(.timeLimit(.minutes(10))) struct LocalDirectoryStoreTests {
+@Suite(.timeLimit(.minutes(1))) struct LocalDirectoryStoreTests {
     let folder: TemporaryFolder
     let store: LocalDirectoryStore
     var uploadFolder: String { folder.path + "/" + LocalDirectoryStore.uploadFolderName }

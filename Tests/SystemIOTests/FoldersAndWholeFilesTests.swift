@@ -3,7 +3,7 @@ import Testing
 
 @testable import SystemIO
 
-@Suite(.timeLimit(.minutes(10))) struct FoldersAndWholeFilesTests {
+@Suite(.timeLimit(.minutes(1))) struct FoldersAndWholeFilesTests {
     let folder: TemporaryFolder
     var path: String { folder.path + "/f" }
 

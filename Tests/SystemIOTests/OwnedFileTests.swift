@@ -3,7 +3,7 @@ import Testing
 
 @testable import SystemIO
 
-@Suite(.timeLimit(.minutes(10))) struct OwnedFileTests {
+@Suite(.timeLimit(.minutes(1))) struct OwnedFileTests {
     let folder: TemporaryFolder
 
     init() throws {

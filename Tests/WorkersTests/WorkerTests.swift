@@ -5,7 +5,7 @@ import Workers
 
 @Suite("Workers")
 struct WorkerTests {
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `a lane runs its jobs one at a time and in order`() {
         let pool = WorkerPool(threadCount: 4)
         let lane = SerialLane(on: pool, priority: .ordinary)
@@ -25,7 +25,7 @@ struct WorkerTests {
         #expect(overlaps.value.load(ordering: .relaxed) == 0)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `urgent jobs overtake read-ahead`() {
         let pool = WorkerPool(threadCount: 1)
         let gate = Monitor(false)
@@ -39,7 +39,7 @@ struct WorkerTests {
         #expect(order.value.withLock { $0 } == ["urgent", "ordinary", "read-ahead"])
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `closing a pool runs what is queued`() {
         let pool = WorkerPool(threadCount: 2)
         let counter = Counter()
@@ -61,7 +61,7 @@ struct WorkerTests {
         #expect(pool.take(byteCount: 4096) != nil)
     }
 
-    @Test(.timeLimit(.minutes(10)))
+    @Test(.timeLimit(.minutes(1)))
     func `a waiting taker goes on when a buffer comes back`() {
         let pool = BufferPool(capacityByteCount: 1 << 20)
         let first = Shared(pool.take(byteCount: 1 << 20))
