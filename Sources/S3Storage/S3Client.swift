@@ -156,6 +156,10 @@ final class S3Client: Sendable {
         availability.noteAnswer()
         guard !response.isSuccess else { return response }
         var failure = S3Failure(response, settings)
+        if failure.code == .absent, request.makesObject {
+            // JuiceFS: the folder of its name was emptied by somebody else, and removed, at this moment.
+            failure = S3Failure(.unavailable, .later, word: failure.word, failure.detail)
+        }
         failure.response = response
         if failure.code == .throttled { availability.noteThrottled() }
         throw failure

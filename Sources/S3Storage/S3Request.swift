@@ -16,6 +16,11 @@ struct S3Request: Sendable {
     /// For the whole of each attempt; nil: as long as there is progress.
     var totalMilliseconds: Int?
 
+    /// Makes an object or its end, and asks for nothing that could be absent.
+    var makesObject: Bool {
+        method == .put && query.isEmpty || method == .post && query.contains { $0.name == "uploadId" }
+    }
+
     init(
         _ method: HTTPRequest.Method, _ key: ObjectKey?, query: [(name: String, value: String)] = [],
         headers: [(name: String, value: String)] = [], patience: Duration

@@ -156,7 +156,7 @@ struct S3FaultTests {
             Case(.errorIn200()), Case(.errorIn200(spaces: 15)), Case(.errorIn200(forward: true)),
             Case(.status(500, code: "InternalError", forward: true)), Case(.shortBody(after: 20)),
             Case(.resetBody(after: 20)), Case(.duplicateHeaders()), Case(.reorderHeaders),
-            Case(.status(403, code: "AccessDenied"), once: .denied),
+            Case(.status(404, code: "NoSuchKey")), Case(.status(403, code: "AccessDenied"), once: .denied),
         ])
     func `a completion that fails or is not heard of is looked for`(fault: Case) throws {
         try bench { bench, lab in
@@ -192,7 +192,8 @@ struct S3FaultTests {
     @Test(arguments: [
         Case(.slowDown), Case(.internalError), Case(.resetBefore), Case(.resetAfter), Case(.stallRequest()),
         Case(.flipRequestBit(at: 3)), Case(.status(500, code: "InternalError", forward: true)),
-        Case(.status(409, code: "ConditionalRequestConflict")), Case(.status(403, code: "AccessDenied"), once: .denied),
+        Case(.status(409, code: "ConditionalRequestConflict")), Case(.status(404, code: "NoSuchKey")),
+        Case(.status(403, code: "AccessDenied"), once: .denied),
     ]) func `a small object is stored once, whatever was heard of it`(fault: Case) throws {
         try bench { bench, lab in
             _ = try lab.add(FaultRule(fault.fault, on: .put, count: 1))
