@@ -95,10 +95,9 @@ package final class TraceRecorder: Sendable {
     /// Gives the trace its name. Throws when it is not complete.
     package func close() throws(ReadTraceError) {
         state.withLock { $0.isEnding = true }
-        let failure = state.wait(milliseconds: Self.closingMilliseconds) { $0.hasEnded ? $0.failure : nil }
-        let (hasEnded, known) = state.withLockQuietly { ($0.hasEnded, $0.failure) }
-        if let failure = failure ?? known { throw failure }
-        guard hasEnded else { throw ReadTraceError("the trace's file does not take what is written") }
+        let end: Void? = state.wait(milliseconds: Self.closingMilliseconds) { $0.hasEnded ? () : nil }
+        if let failure = state.withLockQuietly({ $0.failure }) { throw failure }
+        guard end != nil else { throw ReadTraceError("the trace's file does not take what is written") }
     }
 }
 
