@@ -48,6 +48,16 @@ struct ReadTraceTests {
         #expect(!exists(path + ".partial"))
     }
 
+    @Test func `the end of a recording waits for the file, not for a time`() throws {
+        let start = ContinuousClock.now
+        for index in 0..<8 {
+            let recorder = try TraceRecorder(path: path)
+            recorder.note(image, frames(index..<index + 1))
+            try recorder.close()
+        }
+        #expect(.now - start < .seconds(8), "two seconds each is what it waits for a file that hangs")
+    }
+
     @Test func `a trace that cannot be written is an error, at the start or at the end`() throws {
         #expect(throws: ReadTraceError.self) { try TraceRecorder(path: folder + "/absent/boot.trace") }
         // A disk that is full from the first write on.
