@@ -14,7 +14,7 @@ package final class StagedCall: Sendable {
     private struct State {
         var isOver = false
         var hasGivenUp = false
-        /// Its process writes the backup: the end of that process is the end of the backup.
+        /// The end of the caller's process is the end of the backup, for it writes it.
         var isWriters = false
     }
 
@@ -29,7 +29,8 @@ package final class StagedCall: Sendable {
     /// Whether a wait that can be given up should be.
     var hasGivenUp: Bool { state.withLockQuietly { $0.hasGivenUp } }
 
-    func isOfWriter() { state.withLockQuietly { $0.isWriters = true } }
+    /// The caller's process writes the backup.
+    func noteWriter() { state.withLockQuietly { $0.isWriters = true } }
 
     /// It has been answered.
     package func end() { state.withLock { $0.isOver = true } }

@@ -22,36 +22,12 @@ internal import Workers
 /// `work` serialises what may block: writes, commits, aborts. `facts` is what everybody may look at without waiting.
 /// Order of locks: `work` before `facts`; the staging area's own lock is never held while either is taken.
 final class StagedFile: Sendable {
-    enum State: Sendable, Equatable {
-        case empty
-        case streaming
-        case committing
-        case held
-        case committed(BackupIdentifier)
-        case failed(String)
-    }
-
-    struct Facts: Sendable {
-        var state = State.empty
-        var name: StagedName
-        var declaredByteCount: UInt64?
-        var receivedByteCount: UInt64 = 0
-        var identifier: BackupIdentifier?
-        var modified: Int64
-        var isRemoved = false
-        /// Set while a session runs: to wake a blocked writer, and to tell progress.
-        var session: BackupSession?
-        /// Why that session was cancelled.
-        var cancelReason: String?
-    }
-
     /// What the holder of the work lock works with.
     private struct Work: @unchecked Sendable {
         // Safe because: only reached under the work lock.
         var session: BackupSession?
         var window: FrameWindow?
-        /// A beginning that its writer did not want to wait for, and that writer's handle.
-        var start: (start: StagedStart, handle: UInt64)?
+        var beginning = StagedBeginning()
         /// The handle that writes; nil before the first write.
         var writer: UInt64?
         var processes = WriterProcesses()
@@ -88,7 +64,7 @@ final class StagedFile: Sendable {
             if isProbe(bytes, offset) { return bytes.count }
             try prepare(&work, handle: handle, call)
             work.processes.insert(thread: call.thread)
-            call.isOfWriter()
+            call.noteWriter()
             work.isCutShort = true
             guard let session = work.session else { preconditionFailure("internal error: streaming without a session") }
             let count: Int
@@ -170,9 +146,16 @@ final class StagedFile: Sendable {
     }
 
     private func start(_ work: inout Work, _ handle: UInt64, _ now: Facts, _ call: StagedCall) throws {
+        guard work.beginning.isFree(for: handle) else {
+            throw FileSystemError(.busy, "another writer begins \(now.name.fileName)")
+        }
         let begun: BackupSession?
         do throws(EngineError) {
-            begun = try begin(&work, handle, now, unless: call)
+            begun = try work.beginning.wait(for: handle, unless: call) { [engine] () throws(EngineError) in
+                try BackupSession(
+                    engine: engine, backend: engine.backend(now.name.folder.backend), disk: now.name.diskName,
+                    consistency: "none")
+            }
         } catch {
             throw fail(&work, error, handle: handle)
         }
@@ -188,32 +171,6 @@ final class StagedFile: Sendable {
             facts.cancelReason = nil
         }
         engine.log.info("staging \(session.identifier): started")
-    }
-
-    /// Begins the backup, or waits for the beginning that an interrupted write of this handle left; nil when the caller gives up,
-    /// and the next write goes on waiting.
-    private func begin(
-        _ work: inout Work, _ handle: UInt64, _ now: Facts, unless call: StagedCall
-    ) throws(EngineError) -> BackupSession? {
-        if let (_, owner) = work.start, owner != handle {
-            throw EngineError(.busy, "another writer begins \(now.name.fileName)")
-        }
-        let start: StagedStart
-        if let begun = work.start?.start {
-            start = begun
-        } else {
-            start = StagedStart { [engine] () throws(EngineError) in
-                try BackupSession(
-                    engine: engine, backend: engine.backend(now.name.folder.backend), disk: now.name.diskName,
-                    consistency: "none")
-            }
-        }
-        guard let result = start.wait(unless: { call.hasGivenUp }) else {
-            work.start = (start, handle)
-            return nil
-        }
-        work.start = nil
-        return try result.get()
     }
 
     private func writeFailure(_ error: any Error, _ offset: UInt64) -> EngineError {
@@ -294,7 +251,7 @@ final class StagedFile: Sendable {
 
     private func reset(_ work: inout Work, declaredByteCount: UInt64, by handle: UInt64?) {
         var formerWriters = work.formerWriters
-        work.start?.start.abandon()
+        work.beginning.abandon()
         if let writer = work.writer, writer != handle { formerWriters.insert(writer) }
         work = Work(formerWriters: formerWriters)
         facts.withLock { facts in
@@ -327,7 +284,7 @@ final class StagedFile: Sendable {
             // Rule 3 goes on while anybody has the file open: a script that fails after its first writer is done.
             switch now.state {
             case .held, .committed:
-                guard let death = Self.death(of: thread) else { return }
+                guard let death = WriterProcesses.death(of: thread) else { return }
                 let session = work.session
                 work.session = nil
                 withdraw(session, now.state)
@@ -338,14 +295,14 @@ final class StagedFile: Sendable {
                 break
             }
             guard work.processes.contains(thread: thread) else { return }
-            call.isOfWriter()
+            call.noteWriter()
             switch now.state {
             case .empty, .held, .committed, .committing:
                 return
             case .failed(let reason):
                 throw FileSystemError(.inputOutput, reason)
             case .streaming:
-                if let death = Self.death(of: thread) {
+                if let death = WriterProcesses.death(of: thread) {
                     throw fail(&work, EngineError(.cancelled, "the writer (process \(thread)) \(death)"))
                 }
                 guard !work.isCutShort else {
@@ -378,17 +335,6 @@ final class StagedFile: Sendable {
         }
     }
 
-    /// Rule 3. What proc says of a writer that is going: nil for an ordinary close, and where nothing can be known.
-    private static func death(of thread: Int32) -> String? {
-        guard thread > 0, let stat = ProcessStat.ofExiting(process: thread) else { return nil }
-        guard stat.exitCode != 0 else {
-            return ProcessStat.showsExitCode(of: thread)
-                ? nil : "ended with the file open, and this daemon may not see how (it has no CAP_SYS_PTRACE)"
-        }
-        let signal = stat.exitCode & 0x7f
-        return signal != 0 ? "was ended by signal \(signal)" : "exited with status \(stat.exitCode >> 8)"
-    }
-
     /// `fsync`: what was sent so far is at the backend, or this says why not.
     func synchronize(handle: UInt64, _ call: StagedCall) throws {
         try work.withLock { work in
@@ -396,7 +342,7 @@ final class StagedFile: Sendable {
                 throw FileSystemError(.inputOutput, reason)
             }
             guard work.writer == handle, snapshot.state == .streaming, let session = work.session else { return }
-            if work.processes.contains(thread: call.thread) { call.isOfWriter() }
+            if work.processes.contains(thread: call.thread) { call.noteWriter() }
             do {
                 try session.writer.flush()
             } catch {
@@ -409,10 +355,7 @@ final class StagedFile: Sendable {
     func release(handle: UInt64) {
         work.withLock { work in
             work.formerWriters.remove(handle)
-            if work.start?.handle == handle {
-                work.start?.start.abandon()
-                work.start = nil
-            }
+            work.beginning.abandon(by: handle)
             guard work.writer == handle else { return }
             if snapshot.state == .streaming {
                 _ = fail(&work, EngineError(.cancelled, "the file was released without being closed"))
@@ -431,8 +374,7 @@ final class StagedFile: Sendable {
         // Wakes a writer that waits in the pipeline; then the work lock comes free.
         session?.cancelWriter()
         work.withLock { work in
-            work.start?.start.abandon()
-            work.start = nil
+            work.beginning.abandon()
             switch snapshot.state {
             case .streaming, .held: _ = fail(&work, EngineError(.cancelled, reason))
             case .empty, .committing, .committed, .failed: break

@@ -24,4 +24,15 @@ struct WriterProcesses {
         if isUnknownToo || threads.contains(thread) { return true }
         return processOfThread(thread).map(processes.contains) ?? true
     }
+
+    /// Rule 3. What proc says of a writer that is going: nil for an ordinary close, and where nothing can be known.
+    static func death(of thread: Int32) -> String? {
+        guard thread > 0, let stat = ProcessStat.ofExiting(process: thread) else { return nil }
+        guard stat.exitCode != 0 else {
+            return ProcessStat.showsExitCode(of: thread)
+                ? nil : "ended with the file open, and this daemon may not see how (it has no CAP_SYS_PTRACE)"
+        }
+        let signal = stat.exitCode & 0x7f
+        return signal != 0 ? "was ended by signal \(signal)" : "exited with status \(stat.exitCode >> 8)"
+    }
 }

@@ -1,8 +1,8 @@
 package import Storage
 internal import Synchronization
 
-/// A store whose reads can be made to hang, as those of a network that is gone: they block until `release`, and then throw
-/// `.timedOut`. Everything else passes.
+/// A store whose reads, or the starting of uploads, can be made to hang, as those of a network that is gone: they block until
+/// `release`, and then throw `.timedOut`; a start goes on. Everything else passes.
 package final class HangingStore: ObjectStore {
     private struct State {
         var isHanging = false
@@ -12,6 +12,7 @@ package final class HangingStore: ObjectStore {
         /// Bytes of the next reads are changed on their way.
         var damagedReads = 0
         var readCount = 0
+        var isHoldingStarts = false
     }
 
     private let inner: any ObjectStore
@@ -24,10 +25,14 @@ package final class HangingStore: ObjectStore {
     /// Lets every read from now on hang.
     package func hang() { state.withLock { $0.isHanging = true } }
 
+    /// Lets every upload that starts from now on wait for `release`.
+    package func holdStarts() { state.withLock { $0.isHoldingStarts = true } }
+
     /// Fails the reads that hang, and lets new ones pass.
     package func release() {
         state.withLock { state in
             state.isHanging = false
+            state.isHoldingStarts = false
             state.releases += 1
         }
     }
@@ -61,7 +66,10 @@ package final class HangingStore: ObjectStore {
 
     // MARK: Passed on
 
-    package func upload(_ key: ObjectKey) throws(StorageError) -> any ObjectUpload { try inner.upload(key) }
+    package func upload(_ key: ObjectKey) throws(StorageError) -> any ObjectUpload {
+        while state.withLock({ $0.isHoldingStarts }) { Pause.until(.now + .milliseconds(2)) }
+        return try inner.upload(key)
+    }
 
     package func abortUpload(identifier: String, key: ObjectKey) throws(StorageError) {
         try inner.abortUpload(identifier: identifier, key: key)

@@ -108,6 +108,30 @@ struct StagingTests {
         #expect(try bench.objectCount == 0)
     }
 
+    @Test func `a second writer that meets another's beginning is told busy, and the first goes on`() throws {
+        var hanging: HangingStore?
+        let bench = try TreeBench { store in
+            let made = HangingStore(store)
+            hanging = made
+            return made
+        }
+        let store = try #require(hanging)
+        store.holdStarts()
+        let (first, second) = (try bench.create(), try bench.create())
+        // A caller of which the kernel says nothing wants to know of every interrupt: it gives the wait up.
+        let call = StagedCall(thread: 0)
+        bench.filesystem.interrupt(call, first)
+        let code = bench.code { try [1].withUnsafeBytes { _ = try bench.filesystem.write(first, $0, at: 0, call) } }
+        #expect(code == .interrupted)
+        call.end()
+        #expect(bench.code { try bench.write(second, [2], at: 0) } == .busy)
+        store.release()
+        try bench.write(first, [1, 2, 3], at: 0)
+        try bench.close(first)
+        bench.filesystem.release(second)
+        #expect(try bench.read(bench.latest + "/disk.raw") == [1, 2, 3])
+    }
+
     @Test func `a store that is full or away fails the closing and keeps nothing`() throws {
         let bench = try TreeBench()
         bench.store.setAvailable(false)

@@ -1,13 +1,48 @@
 internal import BackupEngine
 internal import Workers
 
-/// The beginning of a backup, on a thread of its own: the store may not answer for long, and the writer need not wait so long.
+/// The beginning of a staged file's backup, which an interrupted writer leaves and joins again with its next write.
+///
+/// A value under the file's work lock; at most one `StagedStart` is under way in it.
+struct StagedBeginning {
+    private var left: (start: StagedStart, handle: UInt64)?
+
+    /// Nobody else has begun.
+    func isFree(for handle: UInt64) -> Bool { left.map { $0.handle == handle } ?? true }
+
+    /// Begins, or joins what this handle has begun; nil when the caller gives up.
+    mutating func wait(
+        for handle: UInt64, unless call: StagedCall,
+        _ begin: @escaping @Sendable () throws(EngineError) -> BackupSession
+    ) throws(EngineError) -> BackupSession? {
+        let start = left?.start ?? StagedStart(begin)
+        guard let result = start.wait(unless: { call.hasGivenUp }) else {
+            left = (start, handle)
+            return nil
+        }
+        left = nil
+        return try result.get()
+    }
+
+    /// Nobody waits for it any more.
+    mutating func abandon() {
+        left?.start.abandon()
+        left = nil
+    }
+
+    /// The same, if it is this handle's.
+    mutating func abandon(by handle: UInt64) {
+        if left?.handle == handle { abandon() }
+    }
+}
+
+/// The making of a backup session, on a thread of its own: the store may not answer for long, and the writer need not wait so long.
 ///
 /// | state | when the backup has begun |
 /// |---|---|
 /// | waiting | it is kept for whoever waits, now or later |
 /// | abandoned | it is aborted |
-final class StagedStart: Sendable {
+private final class StagedStart: Sendable {
     private enum State {
         case waiting, abandoned
         case done(Result<BackupSession, EngineError>)
