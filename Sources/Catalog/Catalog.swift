@@ -278,7 +278,7 @@ package final class Catalog: Sendable {
 
     // MARK: Rows
 
-    private func summaries(_ clause: String, _ arguments: StatementArguments) throws(CatalogError) -> [BackupSummary] {
+    func summaries(_ clause: String, _ arguments: StatementArguments) throws(CatalogError) -> [BackupSummary] {
         try read { database in
             try Row.fetchAll(database.cachedStatement(sql: "SELECT * FROM backup \(clause)"), arguments: arguments)
                 .map(Self.summary)
@@ -287,7 +287,7 @@ package final class Catalog: Sendable {
 
     /// The different values of a column, in order: one step in the index for each value, where DISTINCT would take one for
     /// each backup. UNION, not UNION ALL, ends the recursion even in a damaged index.
-    private func names(
+    func names(
         _ column: String, _ condition: String, _ arguments: StatementArguments
     ) throws(CatalogError) -> [ResourceName] {
         let sql = """
@@ -304,14 +304,14 @@ package final class Catalog: Sendable {
         }
     }
 
-    private static func arguments(_ identifier: BackupIdentifier) -> StatementArguments {
+    static func arguments(_ identifier: BackupIdentifier) -> StatementArguments {
         [
             identifier.backend.description, identifier.org.description, identifier.vm.description,
             identifier.date.description, identifier.disk.description,
         ]
     }
 
-    private static func summary(_ row: Row) throws -> BackupSummary {
+    static func summary(_ row: Row) throws -> BackupSummary {
         let identifier = BackupIdentifier(
             backend: try name(row.value("backend")), org: try name(row.value("org")), vm: try name(row.value("vm")),
             date: try checked { try BackupDate($0) }(row.value("date")), disk: try name(row.value("disk")))
@@ -321,11 +321,11 @@ package final class Catalog: Sendable {
             createdAt: try row.value("created_at"))
     }
 
-    private static func name(_ text: String) throws -> ResourceName {
+    static func name(_ text: String) throws -> ResourceName {
         try checked { try ResourceName($0) }(text)
     }
 
-    private static func checked<Value>(_ parse: @escaping (String) throws -> Value) -> (String) throws -> Value {
+    static func checked<Value>(_ parse: @escaping (String) throws -> Value) -> (String) throws -> Value {
         { text in
             do {
                 return try parse(text)
@@ -335,7 +335,7 @@ package final class Catalog: Sendable {
         }
     }
 
-    private static func size(_ value: Int64) throws -> UInt64 {
+    static func size(_ value: Int64) throws -> UInt64 {
         guard let size = UInt64(exactly: value) else {
             throw CatalogError(.corrupt, "the catalog holds a negative size")
         }
@@ -344,7 +344,7 @@ package final class Catalog: Sendable {
 
     // MARK: Access
 
-    private func read<Value>(_ body: (Database) throws -> Value) throws(CatalogError) -> Value {
+    func read<Value>(_ body: (Database) throws -> Value) throws(CatalogError) -> Value {
         do {
             return try pool.read(body)
         } catch {
@@ -352,7 +352,7 @@ package final class Catalog: Sendable {
         }
     }
 
-    private func write<Value>(_ body: (Database) throws -> Value) throws(CatalogError) -> Value {
+    func write<Value>(_ body: (Database) throws -> Value) throws(CatalogError) -> Value {
         do {
             return try pool.write(body)
         } catch {

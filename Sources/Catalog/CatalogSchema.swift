@@ -46,6 +46,78 @@ enum CatalogSchema {
                     ) STRICT;
                     """)
         }
+        migrator.registerMigration("v2") { database in
+            try database.execute(
+                sql: """
+                    ALTER TABLE backup ADD COLUMN generation INTEGER NOT NULL DEFAULT 0 CHECK (generation >= 0);
+                    ALTER TABLE backup ADD COLUMN archive_object TEXT;
+                    CREATE TABLE backup_check (
+                        backup_id INTEGER NOT NULL REFERENCES backup (id) ON DELETE CASCADE,
+                        depth TEXT NOT NULL CHECK (depth IN ('presence', 'archive', 'raw')),
+                        checked_at INTEGER NOT NULL,
+                        good_at INTEGER,
+                        outcome TEXT NOT NULL,
+                        detail TEXT NOT NULL,
+                        PRIMARY KEY (backup_id, depth)
+                    ) STRICT, WITHOUT ROWID;
+                    CREATE TABLE damage (
+                        backup_id INTEGER NOT NULL REFERENCES backup (id) ON DELETE CASCADE,
+                        archive_offset INTEGER NOT NULL CHECK (archive_offset >= 0),
+                        archive_size INTEGER NOT NULL CHECK (archive_size >= 0),
+                        frame INTEGER,
+                        raw_offset INTEGER NOT NULL CHECK (raw_offset >= 0),
+                        raw_size INTEGER NOT NULL CHECK (raw_size >= 0),
+                        found_at INTEGER NOT NULL,
+                        detail TEXT NOT NULL,
+                        PRIMARY KEY (backup_id, archive_offset, raw_offset)
+                    ) STRICT, WITHOUT ROWID;
+                    CREATE TABLE scrub (
+                        backup_id INTEGER PRIMARY KEY REFERENCES backup (id) ON DELETE CASCADE,
+                        sampled_at INTEGER NOT NULL,
+                        sampled_frames INTEGER NOT NULL CHECK (sampled_frames >= 0)
+                    ) STRICT;
+                    CREATE TABLE scrub_day (
+                        day INTEGER PRIMARY KEY,
+                        fetched_size INTEGER NOT NULL CHECK (fetched_size >= 0)
+                    ) STRICT;
+                    CREATE TABLE run (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        kind TEXT NOT NULL CHECK (kind IN ('restore', 'drill')),
+                        backend TEXT NOT NULL,
+                        org TEXT NOT NULL,
+                        vm TEXT NOT NULL,
+                        date TEXT NOT NULL,
+                        disk TEXT NOT NULL,
+                        started_at INTEGER NOT NULL,
+                        outcome TEXT NOT NULL,
+                        detail TEXT NOT NULL,
+                        raw_size INTEGER NOT NULL CHECK (raw_size >= 0),
+                        fetched_size INTEGER NOT NULL CHECK (fetched_size >= 0),
+                        total_ms INTEGER NOT NULL CHECK (total_ms >= 0),
+                        open_ms INTEGER NOT NULL CHECK (open_ms >= 0),
+                        fetch_ms INTEGER NOT NULL CHECK (fetch_ms >= 0),
+                        decode_ms INTEGER NOT NULL CHECK (decode_ms >= 0),
+                        write_ms INTEGER NOT NULL CHECK (write_ms >= 0),
+                        checks TEXT NOT NULL
+                    ) STRICT;
+                    CREATE INDEX run_of_disk ON run (org, vm, disk, kind, started_at);
+                    CREATE TABLE refused_sidecar (
+                        backend TEXT NOT NULL,
+                        manifest_key TEXT NOT NULL,
+                        version TEXT NOT NULL,
+                        refused_at INTEGER NOT NULL,
+                        detail TEXT NOT NULL,
+                        PRIMARY KEY (backend, manifest_key)
+                    ) STRICT, WITHOUT ROWID;
+                    CREATE TABLE catalog_copy (
+                        backend TEXT NOT NULL,
+                        org TEXT NOT NULL,
+                        content_sha256 BLOB NOT NULL,
+                        copied_at INTEGER NOT NULL,
+                        PRIMARY KEY (backend, org)
+                    ) STRICT, WITHOUT ROWID;
+                    """)
+        }
         return migrator
     }
 }
