@@ -138,7 +138,7 @@ struct DamagedCatalogTests {
         try fill()
         try execute("INSERT INTO grdb_migrations (identifier) VALUES ('v999')")
         #expect(readEverything() == .newerVersion)
-        try execute("DELETE FROM grdb_migrations WHERE identifier = 'v2'")
+        try execute("DELETE FROM grdb_migrations WHERE identifier = 'v999'")
         #expect(try Catalog(path: path).allBackups().count == 40)
     }
 
