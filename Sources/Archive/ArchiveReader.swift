@@ -93,16 +93,16 @@ package final class ArchiveReader: Sendable {
         try fetch(run.archiveRange, into: buffer)
     }
 
-    /// The same for a range of the archive, that of a run.
+    /// The same for a range of the archive, that of a run; `attempt` as the source told.
     package func fetch(
-        _ archiveRange: Range<UInt64>, into buffer: UnsafeMutableRawBufferPointer
+        _ archiveRange: Range<UInt64>, into buffer: UnsafeMutableRawBufferPointer, attempt: Int = 0
     ) throws(ArchiveError) {
         precondition(buffer.count == archiveRange.count, "internal error: a buffer that does not fit its range")
-        try Self.read(source, at: archiveRange.lowerBound, into: buffer)
+        try Self.read(source, at: archiveRange.lowerBound, into: buffer, attempt: attempt)
     }
 
-    /// Tells the source that what it gave for a run was not authentic. True: it was a copy, and fetching once more may help.
-    package func discard(_ run: FrameRun) -> Bool { source.discard(run.archiveRange) }
+    /// Tells the source that what it gave for a run was not authentic: the attempt to fetch with next, nil where there is none.
+    package func discard(_ run: FrameRun, attempt: Int) -> Int? { source.discard(run.archiveRange, attempt: attempt) }
 
     /// Decrypts a fetched run; the result is the run's part of the zstd stream, valid until the decoder is used again.
     package func decrypt(
@@ -312,10 +312,14 @@ extension ArchiveReader {
     }
 
     private static func read(
-        _ source: any ArchiveSource, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+        _ source: any ArchiveSource, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer, attempt: Int = 0
     ) throws(ArchiveError) {
         do {
-            try source.read(at: offset, into: buffer)
+            if attempt == 0 {
+                try source.read(at: offset, into: buffer)
+            } else {
+                try source.read(at: offset, into: buffer, attempt: attempt)
+            }
         } catch let error as ArchiveError {
             throw error
         } catch {

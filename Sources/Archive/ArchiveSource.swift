@@ -6,13 +6,21 @@ package protocol ArchiveSource: Sendable {
     /// Fills the buffer with the archive's bytes from `archiveOffset` on, or throws; never less. Blocks. Any thread.
     func read(at archiveOffset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws
 
-    /// Told when bytes that were given for this range turned out not to be authentic. True says that they came from a copy
-    /// that is now dropped: reading once more may give the right ones.
-    func discard(_ range: Range<UInt64>) -> Bool
+    /// The same, where an earlier attempt gave bytes that were not authentic: `attempt` is what ``discard(_:attempt:)`` said.
+    func read(at archiveOffset: UInt64, into buffer: UnsafeMutableRawBufferPointer, attempt: Int) throws
+
+    /// Told when the bytes that an attempt gave for this range (0 is a plain read) turned out not to be authentic, or could not
+    /// be had. Returns the attempt to read with next, which may bring others; nil when there is no other place to read from.
+    /// Whoever goes on until nil ends.
+    func discard(_ range: Range<UInt64>, attempt: Int) -> Int?
 }
 
 extension ArchiveSource {
-    package func discard(_ range: Range<UInt64>) -> Bool { false }
+    package func read(at archiveOffset: UInt64, into buffer: UnsafeMutableRawBufferPointer, attempt: Int) throws {
+        try read(at: archiveOffset, into: buffer)
+    }
+
+    package func discard(_ range: Range<UInt64>, attempt: Int) -> Int? { nil }
 }
 
 /// Where a new archive's bytes go, in order.

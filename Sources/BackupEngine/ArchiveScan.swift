@@ -1,9 +1,8 @@
 internal import AgeFormat
-package import Archive
+internal import Archive
 package import CryptoPrimitives
 internal import SeekableZstd
-internal import Synchronization
-package import Workers
+internal import Workers
 
 /// One pass over an archive from front to back: every byte hashed, every chunk authenticated, every frame decoded, and the
 /// raw image hashed in order, with all stages side by side:
@@ -13,9 +12,33 @@ package import Workers
 ///                             → decrypt, decompress            all workers, run by run
 ///                               → SHA-256(raw), handing on     a serial lane, in the order of the runs
 ///
-/// Memory is bounded by the number of runs fetched ahead and under way; the first error ends the pass. A run is under way until
-/// whoever was handed its pieces is done with them.
+/// Memory is bounded by the number of runs fetched ahead and under way. A run is under way until whoever was handed its pieces is
+/// done with them.
+///
+/// | what happens to a run | then |
+/// |---|---|
+/// | it decodes | its pieces go on |
+/// | it does not, or cannot be fetched | `ArchiveScan+Recovery`: frame by frame, from the other copies that the source knows |
+/// | a frame is lost for good | the error ends the pass; where damage is tolerated, zeros go on in its place, and it is written down |
+/// | the target has it already (`supply`) | it is read from there, and fetched after all where it is not what it should be |
 package struct ArchiveScan {
+    package struct Outcome: Sendable {
+        /// nil where not all of the archive was read.
+        package let archiveSHA256: SHA256Digest?
+        /// nil where bytes of the image were lost.
+        package let rawSHA256: SHA256Digest?
+        /// What was tolerated, or healed from another copy; in the order of the archive.
+        package let damage: [ArchiveDamage]
+        package let lostByteCount: UInt64
+        package let timings: ScanTimings
+
+        /// Both hashes, where all of archive and image was read.
+        package var hashes: Hashes? {
+            guard let archiveSHA256, let rawSHA256 else { return nil }
+            return Hashes(archiveSHA256: archiveSHA256, rawSHA256: rawSHA256)
+        }
+    }
+
     package struct Hashes: Sendable {
         package let archiveSHA256: SHA256Digest
         package let rawSHA256: SHA256Digest
@@ -26,6 +49,18 @@ package struct ArchiveScan {
     package typealias Delivery =
         @Sendable (_ rawOffset: UInt64, _ pieces: [RawPiece], _ done: @escaping @Sendable ((any Error)?) -> Void) ->
         Void
+
+    /// How a pass is to be made.
+    struct Options: Sendable {
+        /// Blocking reads run there, several at once. Without it this thread reads, strictly from front to back.
+        var fetchers: WorkerPool?
+        /// Goes on past what is lost.
+        var toleratesDamage = false
+        /// Frames that need not be fetched.
+        var supply: (any FrameSupply)?
+        /// Gets the raw image.
+        var deliver: Delivery?
+    }
 
     /// About how many archive bytes one job takes, and how many frames: 4 MiB of raw data, at least one frame.
     static let archiveBytesPerRun: UInt64 = 4 << 20
@@ -52,13 +87,22 @@ package struct ArchiveScan {
         let result: Monitor<Result<Buffer, any Error>?>
     }
 
-    private let reader: ArchiveReader
-    private let source: any ArchiveSource
-    private let workers: WorkerPool
-    private let decoders: FrameDecoderPool
-    private let deliver: Delivery?
+    /// What comes next in the order of the archive.
+    private enum Step {
+        case fetch(Fetch)
+        /// Frames that the supply has.
+        case supplied(FrameRun)
+    }
+
+    let reader: ArchiveReader
+    let source: any ArchiveSource
+    let workers: WorkerPool
+    let decoders: FrameDecoderPool
+    let options: Options
+    let damage = DamageList()
+    let memory = BufferPool(capacityByteCount: Int.max / 2)
+    let clock = ScanClock()
     private let state = Monitor(State())
-    private let memory = BufferPool(capacityByteCount: Int.max / 2)
     private let archiveLane: SerialLane
     private let rawLane: SerialLane
     private let archiveHasher = ScanHasher()
@@ -66,62 +110,71 @@ package struct ArchiveScan {
     private let order = InOrder()
 
     /// Runs the pass. `deliver` gets the raw image, `progress` is called on this thread with the raw bytes read so far. Blocks.
-    /// Without `fetchers` this thread reads, strictly from front to back.
-    package static func run(
+    static func run(
         _ reader: ArchiveReader, source: any ArchiveSource, workers: WorkerPool, decoders: FrameDecoderPool,
-        fetchers: WorkerPool? = nil, deliver: Delivery? = nil, progress: (UInt64) throws -> Void = { _ in }
-    ) throws -> Hashes {
+        _ options: Options, progress: (UInt64) throws -> Void = { _ in }
+    ) throws -> Outcome {
         let scan = ArchiveScan(
-            reader: reader, source: source, workers: workers, decoders: decoders, deliver: deliver,
+            reader: reader, source: source, workers: workers, decoders: decoders, options: options,
             archiveLane: SerialLane(on: workers, priority: .ordinary),
             rawLane: SerialLane(on: workers, priority: .ordinary))
         defer { scan.state.wait { $0.runsInFlight == 0 ? () : nil } }
-        try scan.pass(fetchers, progress)
-        return Hashes(archiveSHA256: scan.archiveHasher.finalize(), rawSHA256: scan.rawHasher.finalize())
+        let isWhole = try scan.pass(progress)
+        let lostByteCount = scan.damage.lostByteCount
+        return Outcome(
+            archiveSHA256: isWhole ? scan.archiveHasher.finalize() : nil,
+            rawSHA256: lostByteCount == 0 ? scan.rawHasher.finalize() : nil, damage: scan.damage.sorted,
+            lostByteCount: lostByteCount, timings: scan.clock.timings)
     }
 
     private init(
         reader: ArchiveReader, source: any ArchiveSource, workers: WorkerPool, decoders: FrameDecoderPool,
-        deliver: Delivery?, archiveLane: SerialLane, rawLane: SerialLane
+        options: Options, archiveLane: SerialLane, rawLane: SerialLane
     ) {
         self.reader = reader
         self.source = source
         self.workers = workers
         self.decoders = decoders
-        self.deliver = deliver
+        self.options = options
         self.archiveLane = archiveLane
         self.rawLane = rawLane
     }
 
-    private func pass(_ fetchers: WorkerPool?, _ progress: (UInt64) throws -> Void) throws {
+    /// Returns whether every byte of the archive was read and hashed.
+    private func pass(_ progress: (UInt64) throws -> Void) throws -> Bool {
         let table = reader.seekTable
-        let framesPerRun = Self.framesPerRun(table)
-        let depth = fetchers.map { min(Self.fetchesInFlight, $0.threadCount) } ?? 1
-        var ahead: [Fetch] = []
+        let depth = options.fetchers.map { min(Self.fetchesInFlight, $0.threadCount) } ?? 1
+        var ahead: [Step] = []
         var fetchedUpTo: UInt64 = 0
         var start = 0
         var hasEnded = false
+        var isWhole = options.supply == nil
         var number = 0
         /// What holds the last bytes that came.
         var last: (buffer: Buffer, range: Range<UInt64>)?
 
         func begin(_ range: Range<UInt64>, _ run: FrameRun?) -> Fetch {
-            let known = Int(min(fetchedUpTo, range.upperBound) - range.lowerBound)
+            let known = fetchedUpTo > range.lowerBound ? Int(min(fetchedUpTo, range.upperBound) - range.lowerBound) : 0
             fetchedUpTo = max(fetchedUpTo, range.upperBound)
-            return fetch(range, knownByteCount: known, run, fetchers)
+            return fetch(range, knownByteCount: known, run)
         }
 
         /// Waits for a stretch, completes it with what was there, and has the rest hashed.
         func end(_ fetch: Fetch) throws -> Buffer {
             let buffer = try fetch.result.wait { $0 }.get()
             let known = fetch.knownByteCount
-            if known > 0, let last {
+            if known > 0 {
+                guard let last, last.range.contains(fetch.range.lowerBound) else {
+                    throw ArchiveError(
+                        .source, "the bytes before it could not be read", archiveOffset: fetch.range.lowerBound)
+                }
                 let from = Int(fetch.range.lowerBound - last.range.lowerBound)
                 buffer.bytes.copyMemory(from: UnsafeRawBufferPointer(rebasing: last.buffer.bytes[from..<from + known]))
             }
             let count = fetch.range.count
             if known < count {
                 last = (buffer, fetch.range)
+                guard isWhole else { return buffer }
                 archiveLane.submit { [archiveHasher] in
                     archiveHasher.update(UnsafeRawBufferPointer(rebasing: buffer.bytes[known..<count]))
                 }
@@ -129,24 +182,45 @@ package struct ArchiveScan {
             return buffer
         }
 
+        /// A stretch that may be missing where damage is tolerated, or where there are other copies: nil then.
+        func tryEnd(_ fetch: Fetch) throws -> Buffer? {
+            do {
+                return try end(fetch)
+            } catch {
+                try checkSourceIsThere(after: error)
+                isWhole = false
+                last = nil
+                return nil
+            }
+        }
+
         // The header, up to the first chunk.
-        _ = try end(begin(0..<reader.layout.payload.payloadOffset, nil))
+        _ = try tryEnd(begin(0..<reader.layout.payload.payloadOffset, nil))
         while true {
             while ahead.count < depth, !hasEnded {
                 if start < table.frameCount {
-                    let run = reader.layout.nextRun(
-                        from: start, before: table.frameCount, framesPerRun, Self.archiveBytesPerRun)
-                    start = run.frames.upperBound
-                    ahead.append(begin(run.archiveRange, run))
+                    let step = nextStep(from: start, begin)
+                    start = step.end
+                    ahead.append(step.step)
                 } else {
                     // The seek table, and the last chunk, which says that this is the end.
-                    ahead.append(begin(reader.layout.seekTableRun.archiveRange, nil))
+                    ahead.append(.fetch(begin(reader.layout.seekTableRun.archiveRange, nil)))
                     hasEnded = true
                 }
             }
-            let next = ahead.removeFirst()
-            let ciphertext = try end(next)
-            guard let run = next.run else { return try finish(ciphertext) }
+            let run: FrameRun
+            var ciphertext: Buffer?
+            let isSupplied: Bool
+            switch ahead.removeFirst() {
+            case .supplied(let supplied): (run, isSupplied) = (supplied, true)
+            case .fetch(let fetch):
+                ciphertext = try tryEnd(fetch)
+                guard let fetched = fetch.run else {
+                    try finish(ciphertext)
+                    return isWhole
+                }
+                (run, isSupplied) = (fetched, false)
+            }
             try waitForRoom()
             do {
                 try progress(table.rawRange(ofFrame: run.frames.lowerBound).lowerBound)
@@ -156,29 +230,53 @@ package struct ArchiveScan {
             }
             let position = number
             number += 1
-            workers.submit(.ordinary) { decode(run, ciphertext, position) }
+            if isSupplied {
+                onFetchThread { takeSupplied(run, position) }
+            } else if let ciphertext {
+                workers.submit(.ordinary) { decode(run, ciphertext, position) }
+            } else {
+                onFetchThread { recover(run, nil, position) }
+            }
         }
     }
 
-    /// Starts to read a stretch behind the bytes that are known; on this thread without `fetchers`.
-    private func fetch(
-        _ range: Range<UInt64>, knownByteCount known: Int, _ run: FrameRun?, _ fetchers: WorkerPool?
-    ) -> Fetch {
+    private func nextStep(from start: Int, _ begin: (Range<UInt64>, FrameRun?) -> Fetch) -> (step: Step, end: Int) {
+        let table = reader.seekTable
+        var limit = table.frameCount
+        let isSupplied = options.supply?.has(frame: start) ?? false
+        if let supply = options.supply {
+            limit = min(limit, start + Self.framesPerRun(table))
+            if let change = (start..<limit).first(where: { supply.has(frame: $0) != isSupplied }) { limit = change }
+        }
+        let run = reader.layout.nextRun(
+            from: start, before: limit, Self.framesPerRun(table), Self.archiveBytesPerRun)
+        let step = isSupplied ? Step.supplied(run) : .fetch(begin(run.archiveRange, run))
+        return (step, run.frames.upperBound)
+    }
+
+    /// Starts to read a stretch behind the bytes that are known; on this thread without fetch threads.
+    private func fetch(_ range: Range<UInt64>, knownByteCount known: Int, _ run: FrameRun?) -> Fetch {
         let fetch = Fetch(run: run, range: range, knownByteCount: known, result: Monitor(nil))
-        let job: @Sendable () -> Void = { [source, memory] in
+        onFetchThread { [source, memory, clock] in
             let result = Result<Buffer, any Error> {
                 let buffer = memory.takeWaiting(byteCount: max(1, range.count))
                 if known < range.count {
-                    try source.read(
-                        at: range.lowerBound + UInt64(known),
-                        into: UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[known..<range.count]))
+                    try clock.fetch.measuring {
+                        try source.read(
+                            at: range.lowerBound + UInt64(known),
+                            into: UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[known..<range.count]))
+                    }
+                    clock.addFetched(range.count - known)
                 }
                 return buffer
             }
             fetch.result.withLock { $0 = result }
         }
-        if let fetchers { fetchers.submit(.ordinary, job) } else { job() }
         return fetch
+    }
+
+    func onFetchThread(_ job: @escaping @Sendable () -> Void) {
+        if let fetchers = options.fetchers { fetchers.submit(.ordinary, job) } else { job() }
     }
 
     private func waitForRoom() throws {
@@ -191,21 +289,32 @@ package struct ArchiveScan {
         if case .some(.some(let failure)) = failure { throw failure }
     }
 
+    // MARK: Runs
+
     /// On a worker: decodes a run and hands it on in its turn.
     private func decode(_ run: FrameRun, _ ciphertext: Buffer, _ position: Int) {
-        let pieces: [RawPiece]
+        guard !hasFailed else { return handOn([], position) }
         do {
-            pieces = state.withLockQuietly { $0.failure == nil } ? try decode(run, ciphertext) : []
+            handOn(try clock.decode.measuring { try decode(run, ciphertext) }, position)
         } catch {
-            pieces = []
-            fail(error)
+            // Other copies are read from, which a worker must not wait for.
+            onFetchThread { recover(run, ciphertext, position) }
         }
+    }
+
+    var hasFailed: Bool { state.withLockQuietly { $0.failure != nil } }
+
+    func handOn(_ pieces: [RawPiece], _ position: Int) {
         order.deliver(position, pieces) { pieces in
             rawLane.submit {
                 let rawOffset = rawHasher.rawByteCount
                 for piece in pieces { rawHasher.update(piece) }
-                guard let deliver, !pieces.isEmpty else { return state.withLock { $0.runsInFlight -= 1 } }
+                guard let deliver = options.deliver, !pieces.isEmpty else {
+                    return state.withLock { $0.runsInFlight -= 1 }
+                }
+                let start = ContinuousClock.now
                 deliver(rawOffset, pieces) { error in
+                    clock.write.add(ContinuousClock.now - start)
                     if let error { fail(error) }
                     state.withLock { $0.runsInFlight -= 1 }
                 }
@@ -213,23 +322,16 @@ package struct ArchiveScan {
         }
     }
 
-    private func fail(_ error: any Error) {
+    func fail(_ error: any Error) {
         state.withLock { if $0.failure == nil { $0.failure = error } }
     }
 
-    /// When everything is decoded: the seek table in the archive must be the one in use.
-    private func finish(_ ciphertext: Buffer) throws {
-        let tail = reader.layout.seekTableRun
+    /// When everything is decoded: the seek table in the archive must be the one in use. The last chunk is part of it, so a cut
+    /// or extended archive does not get here.
+    private func finish(_ ciphertext: Buffer?) throws {
         state.wait { $0.runsInFlight == 0 ? () : nil }
         if let failure = state.withLockQuietly({ $0.failure }) { throw failure }
-        try decoders.withDecoder { decoder in
-            let stream = try reader.decrypt(tail, ciphertext.prefix(tail.ciphertextByteCount), with: decoder)
-            guard stream.elementsEqual(reader.seekTable.serialized()) else {
-                throw ArchiveError(
-                    .seekTable, "the seek table in the archive differs from the one in use",
-                    archiveOffset: tail.archiveRange.lowerBound)
-            }
-        }
+        try checkSeekTable(ciphertext)
         archiveLane.drain()
         rawLane.drain()
     }
@@ -238,71 +340,22 @@ package struct ArchiveScan {
     private func decode(_ run: FrameRun, _ ciphertext: Buffer) throws -> [RawPiece] {
         try decoders.withDecoder { decoder in
             let stream = try reader.decrypt(run, ciphertext.prefix(run.ciphertextByteCount), with: decoder)
-            return try run.frames.map { index in
-                let count = Int(reader.seekTable[index].rawByteCount)
-                if reader.seekTable.isZeroFrame(index) {
-                    try reader.checkZeroFrame(index, of: run, stream: stream)
-                    return .zeros(UInt64(count))
-                }
-                let raw = memory.takeWaiting(byteCount: max(1, count))
-                try reader.decompress(
-                    frame: index, of: run, stream: stream, with: decoder,
-                    into: UnsafeMutableRawBufferPointer(rebasing: raw.bytes[0..<count]))
-                return .data(raw, count)
-            }
-        }
-    }
-}
-
-/// What one frame holds.
-package enum RawPiece: Sendable {
-    /// The first bytes of a buffer, as many as the number says.
-    case data(Buffer, Int)
-    case zeros(UInt64)
-
-    package var byteCount: UInt64 {
-        switch self {
-        case .data(_, let count): UInt64(count)
-        case .zeros(let count): count
-        }
-    }
-}
-
-/// A hash that only the jobs of one lane touch, and the scan itself when the lane is drained: hence Sendable.
-private final class ScanHasher: @unchecked Sendable {
-    private var hasher = SHA256Hasher()
-    private(set) var rawByteCount: UInt64 = 0
-
-    func update(_ bytes: UnsafeRawBufferPointer) { hasher.update(bytes) }
-
-    func update(_ piece: RawPiece) {
-        rawByteCount += piece.byteCount
-        switch piece {
-        case .data(let buffer, let count): hasher.update(buffer.prefix(count))
-        case .zeros(let count): hasher.update(zeros: count)
+            return try run.frames.map { try piece(ofFrame: $0, of: run, stream, decoder) }
         }
     }
 
-    func finalize() -> SHA256Digest { hasher.finalize() }
-}
-
-/// Hands results on in the order of their numbers, whatever the order they come in.
-private final class InOrder: Sendable {
-    private struct State {
-        var next = 0
-        var waiting: [Int: [RawPiece]] = [:]
-    }
-
-    private let state = Mutex(State())
-
-    /// `handOn` is called under the lock: it only queues.
-    func deliver(_ number: Int, _ pieces: [RawPiece], handOn: ([RawPiece]) -> Void) {
-        state.withLock { state in
-            state.waiting[number] = pieces
-            while let ready = state.waiting.removeValue(forKey: state.next) {
-                state.next += 1
-                handOn(ready)
-            }
+    func piece(
+        ofFrame index: Int, of run: FrameRun, _ stream: UnsafeRawBufferPointer, _ decoder: FrameDecoder
+    ) throws -> RawPiece {
+        let count = Int(reader.seekTable[index].rawByteCount)
+        if reader.seekTable.isZeroFrame(index) {
+            try reader.checkZeroFrame(index, of: run, stream: stream)
+            return .zeros(UInt64(count))
         }
+        let raw = memory.takeWaiting(byteCount: max(1, count))
+        try reader.decompress(
+            frame: index, of: run, stream: stream, with: decoder,
+            into: UnsafeMutableRawBufferPointer(rebasing: raw.bytes[0..<count]))
+        return .data(raw, count)
     }
 }

@@ -17,24 +17,27 @@ package enum BareDecoder {
         do {
             if path == "-" {
                 let output = OutputStream(OwnedFile(adopting: try Errno.check { dup(1) }))
-                return try ArchiveScan.run(
-                    reader, source: source, workers: workers, decoders: FrameDecoderPool(),
-                    deliver: { _, pieces, done in
-                        do {
-                            for piece in pieces { try output.write(piece) }
-                            done(nil)
-                        } catch {
-                            done(error)
-                        }
-                    }, progress: { try progress($0, total) })
+                return try hashes(
+                    ArchiveScan.run(
+                        reader, source: source, workers: workers, decoders: FrameDecoderPool(),
+                        ArchiveScan.Options(deliver: { _, pieces, done in
+                            do {
+                                for piece in pieces { try output.write(piece) }
+                                done(nil)
+                            } catch {
+                                done(error)
+                            }
+                        }), progress: { try progress($0, total) }))
             }
             let target = try RestoreTarget.examine(path, rawByteCount: total, force: force)
             let output = try target.open()
             do {
-                let hashes = try ArchiveScan.run(
-                    reader, source: source, workers: workers, decoders: FrameDecoderPool(),
-                    deliver: { offset, pieces, done in done(output.write(pieces, at: offset)) },
-                    progress: { try progress($0, total) })
+                let hashes = try hashes(
+                    ArchiveScan.run(
+                        reader, source: source, workers: workers, decoders: FrameDecoderPool(),
+                        ArchiveScan.Options(deliver: { offset, pieces, done in done(output.write(pieces, at: offset)) }
+                        ),
+                        progress: { try progress($0, total) }))
                 try output.finish()
                 return hashes
             } catch {
@@ -47,8 +50,17 @@ package enum BareDecoder {
     }
 }
 
+extension BareDecoder {
+    private static func hashes(_ outcome: ArchiveScan.Outcome) -> ArchiveScan.Hashes {
+        guard let hashes = outcome.hashes else {
+            preconditionFailure("internal error: a scan that tolerates nothing has hashed everything")
+        }
+        return hashes
+    }
+}
+
 /// A pipe or terminal that takes the image from front to back.
-private final class OutputStream: Sendable {
+final class OutputStream: Sendable {
     private let file: OwnedFile
 
     init(_ file: consuming OwnedFile) { self.file = file }

@@ -68,6 +68,8 @@ package final class Engine: Sendable {
     package let memory: MemoryPlan
     /// Ranges of remote archives on the disk; nil keeps none.
     package let rangeCache: RangeCache?
+    /// For journals of what is under way; nil keeps none.
+    package let stateDirectory: String?
     package let clock: any WallClock
     package let log: Logger
     /// CPU work.
@@ -77,13 +79,14 @@ package final class Engine: Sendable {
     package let decoders = FrameDecoderPool()
     /// Ciphertext between fetch and decode.
     package let fetchBuffers: BufferPool
+    let replicaNotes: ReplicaNotes
     /// Memory not yet promised to a backup under way.
     let pipelineMemory: Monitor<Int>
 
     package init(
         catalog: Catalog, backends: [Backend], keys: KeyDirectory, orgs: [ResourceName: OrgSettings] = [:],
         archiveSettings: ArchiveSettings = ArchiveSettings(), memoryBudgetByteCount: Int = 256 << 20,
-        rangeCache: RangeCache? = nil,
+        rangeCache: RangeCache? = nil, stateDirectory: String? = nil,
         clock: any WallClock = SystemClock(), log: Logger
     ) {
         self.catalog = catalog
@@ -92,10 +95,12 @@ package final class Engine: Sendable {
         self.orgs = orgs
         self.archiveSettings = archiveSettings
         self.rangeCache = rangeCache
+        self.stateDirectory = stateDirectory
         self.clock = clock
         self.log = log
         memory = MemoryPlan(budgetByteCount: memoryBudgetByteCount)
         workers = WorkerPool()
+        replicaNotes = ReplicaNotes(log: log)
         fetchers = self.backends.mapValues { WorkerPool(threadCount: $0.fetchThreadCount) }
         fetchBuffers = BufferPool(capacityByteCount: max(memory.fetchByteCount, 4 * archiveSettings.frameByteCount))
         pipelineMemory = Monitor(max(memory.pipelineByteCount, PipelineLease.minimum(archiveSettings)))

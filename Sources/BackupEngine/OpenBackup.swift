@@ -22,17 +22,25 @@ package final class OpenBackup: Sendable {
     package let identifier: BackupIdentifier
     package let manifest: Manifest
     package let reader: ArchiveReader
-    /// The archive at the backend itself; what is verified is read from here.
+    /// The archive at the backend itself.
     package let source: StoredObject
-    /// The same through the disk cache, where there is one: what `reader` reads.
-    let cachedSource: any ArchiveSource
+    /// The same, and its replicas where it is damaged or away; what is verified is read from here.
+    let replicatedSource: any ArchiveSource
+    /// That through the disk cache, where there is one: what `reader` reads.
+    package let cachedSource: any ArchiveSource
+    package let hasReplicas: Bool
 
-    init(manifest: Manifest, reader: ArchiveReader, source: StoredObject, cachedSource: any ArchiveSource) {
+    init(
+        manifest: Manifest, reader: ArchiveReader, source: StoredObject, replicatedSource: any ArchiveSource,
+        cachedSource: any ArchiveSource, hasReplicas: Bool
+    ) {
         identifier = manifest.identifier
         self.manifest = manifest
         self.reader = reader
         self.source = source
+        self.replicatedSource = replicatedSource
         self.cachedSource = cachedSource
+        self.hasReplicas = hasReplicas
     }
 }
 
@@ -57,6 +65,18 @@ extension Engine {
                     .catalog, "\(identifier): the catalog's row contradicts the manifest", hint: rebuildHint)
             }
             return VerifiedManifest(manifest: manifest, json: record.manifestJSON)
+        } catch {
+            throw EngineError(error, subject: "\(identifier)")
+        }
+    }
+
+    /// The partitions that a registered backup's verified manifest lists.
+    package func partitions(of identifier: BackupIdentifier) throws(EngineError) -> [ManifestPartition] {
+        do {
+            guard let record = try catalog.access(identifier) else {
+                throw EngineError(.notFound, "there is no backup \(identifier)")
+            }
+            return try manifest(of: record).manifest.partitions
         } catch {
             throw EngineError(error, subject: "\(identifier)")
         }
@@ -91,10 +111,17 @@ extension Engine {
             }
             let source = StoredObject(
                 store: backend.store, key: try backend.archiveKey(of: identifier), byteCount: record.archiveByteCount)
-            var cachedSource: any ArchiveSource = source
+            let replicas = try replicas(
+                of: identifier, header: record.archiveHeader, byteCount: record.archiveByteCount)
+            let replicatedSource: any ArchiveSource =
+                replicas.isEmpty
+                ? source
+                : ReplicatedSource(identifier: identifier, primary: source, replicas: replicas, notes: replicaNotes)
+            var cachedSource = replicatedSource
             if backend.isRemote, let rangeCache {
                 cachedSource = rangeCache.source(
-                    identity: manifest.headerSHA256.bytes, gridOrigin: UInt64(record.archiveHeader.count), over: source)
+                    identity: manifest.headerSHA256.bytes, gridOrigin: UInt64(record.archiveHeader.count),
+                    over: replicatedSource)
             }
             let access = ArchiveAccess(
                 header: record.archiveHeader, seekTable: table, archiveByteCount: record.archiveByteCount)
@@ -102,7 +129,9 @@ extension Engine {
             guard reader.rawByteCount == manifest.rawByteCount else {
                 throw EngineError(.catalog, "\(identifier): the seek table and the manifest disagree about the size")
             }
-            return OpenBackup(manifest: manifest, reader: reader, source: source, cachedSource: cachedSource)
+            return OpenBackup(
+                manifest: manifest, reader: reader, source: source, replicatedSource: replicatedSource,
+                cachedSource: cachedSource, hasReplicas: !replicas.isEmpty)
         } catch {
             throw EngineError(error, subject: "\(identifier)")
         }

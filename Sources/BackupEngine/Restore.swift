@@ -1,172 +1,254 @@
 internal import Archive
 package import BackupNames
-package import CryptoPrimitives
+internal import Catalog
+internal import CryptoPrimitives
+internal import Glibc
+internal import Logging
+internal import Manifest
 internal import RangeCache
 internal import SeekableZstd
+internal import Storage
+internal import SystemIO
 internal import Workers
 
-/// What a restore did.
-package struct RestoreResult: Sendable {
-    package let identifier: BackupIdentifier
-    package let rawByteCount: UInt64
-    package let dataByteCount: UInt64
-    package let rawSHA256: SHA256Digest
-}
-
-/// Where a restore is.
-package enum RestorePhase: String, Sendable { case verify, write }
-
+/// Restores.
+///
+/// | target | verify first | stream, salvage |
+/// |---|---|---|
+/// | a new file | one pass, under another name that the file keeps until everything is proven | the same |
+/// | a file or device that is there | a pass that verifies, then one that writes what was verified | one pass; unusable until it is proven |
+/// | standard output | a pass that verifies, then one that writes | one pass |
+///
+/// The pass that writes is a scan like the one that verifies: every chunk is authenticated, and the whole is hashed again.
+///
+/// | what ends it early | what is left |
+/// |---|---|
+/// | the end of the process, a store that is away, a full disk | the target, unusable, and a journal: `resumes` goes on |
+/// | damage | nothing of a new file; another target is unusable |
 extension Engine {
-    /// Restores a backup to a file or a block device. What is there is touched only when all of the backup is verified.
-    ///
-    /// A new file is written in the same pass that verifies, under another name that it keeps until everything is proven: each
-    /// byte is fetched once. What was there before (a device, a file) is opened for writing after the verification only; the second
-    /// pass writes what was verified, for every chunk of it is authenticated under the same file key, nonce and position.
+    /// Restores a backup to a file, a block device, or standard output (`-`).
     package func restore(
-        _ identifier: BackupIdentifier, to path: String, force: Bool,
+        _ identifier: BackupIdentifier, to path: String, _ options: RestoreOptions = RestoreOptions(),
         progress: (RestorePhase, UInt64, UInt64) throws -> Void = { _, _, _ in }
     ) throws(EngineError) -> RestoreResult {
         let backup = try open(identifier)
-        let target = try RestoreTarget.examine(path, rawByteCount: backup.reader.rawByteCount, force: force)
-        if target.isNewFile { return try restoreInOnePass(backup, to: target, path, progress) }
-        // What fits into the disk cache is fetched once for both passes; each checks what it reads.
-        let isCacheable = UInt64(backup.source.byteCount) <= (rangeCache?.status.capacityByteCount ?? 0) / 2
-        let source: any ArchiveSource = isCacheable ? backup.cachedSource : backup.source
-        let verified = try verify(backup, from: source) { done, total in try progress(.verify, done, total) }
-        guard let rawSHA256 = verified.rawSHA256 else { preconditionFailure("internal error: nothing was hashed") }
         do {
-            let output = try target.open()
-            do {
-                try write(backup, to: output) { done, total in try progress(.write, done, total) }
-                try output.finish()
-            } catch {
-                output.abandon()
-                throw error
-            }
+            try checkSource(of: backup, options)
+            if path == "-" { return try restoreToStandardOutput(backup, options, progress) }
+            return try restore(backup, toFile: path, options, progress)
         } catch {
             throw EngineError(error, subject: "restoring \(identifier) to \"\(path)\"")
         }
-        return RestoreResult(
-            identifier: identifier, rawByteCount: backup.reader.rawByteCount,
-            dataByteCount: backup.reader.seekTable.dataByteCount, rawSHA256: rawSHA256)
     }
 
-    private func restoreInOnePass(
-        _ backup: OpenBackup, to target: RestoreTarget, _ path: String,
+    /// What is wrong at the backend is an error at once, unless a replica may stand in, or something is better than nothing.
+    private func checkSource(of backup: OpenBackup, _ options: RestoreOptions) throws {
+        do {
+            try checkStoredHeader(of: backup)
+        } catch {
+            guard backup.hasReplicas || options.mode == .salvage && error.code == .truncated else { throw error }
+            log.warning("\(error)")
+            if backup.hasReplicas { options.notice("\(error); its replicas are read") }
+        }
+    }
+
+    // MARK: Files and devices
+
+    private func restore(
+        _ backup: OpenBackup, toFile path: String, _ options: RestoreOptions,
         _ progress: (RestorePhase, UInt64, UInt64) throws -> Void
-    ) throws(EngineError) -> RestoreResult {
-        // Writes block, and must hold up no worker. Two at once keep a disk busy.
+    ) throws -> RestoreResult {
+        let header = backup.reader.access.header
+        let resumes =
+            options.resumes
+            && stateDirectory.map { RestoreJournal.exists($0, target: path, header: header) } ?? false
+        let target = try RestoreTarget.examine(
+            path, rawByteCount: backup.reader.rawByteCount, force: options.force || resumes)
+        var verified: ArchiveScan.Outcome?
+        if options.mode == .verifyFirst, !target.isNewFile {
+            verified = try verifyFirst(backup, options) { try progress(.verify, $0, $1) }
+        }
+        let output = try target.open(keepsContent: resumes)
+        let table = backup.reader.seekTable
+        let journal = try stateDirectory.flatMap { directory in
+            try RestoreJournal(
+                directory, target: path, header: header, keeps: resumes, frameCount: table.frameCount, output: output,
+                rangeOfFrame: { table.rawRange(ofFrame: $0) })
+        }
+        if stateDirectory != nil, journal == nil {
+            throw EngineError(.targetInUse, "another restore to \"\(path)\" is under way")
+        }
+        do {
+            if !target.isNewFile { try output.makeUnusable() }
+            let outcome = try write(backup, to: output, journal, resumes: resumes, options.mode == .salvage) {
+                try progress(.write, $0, $1)
+            }
+            try checkHash(outcome, of: backup)
+            try output.finish()
+            journal?.remove()
+            return result(backup, outcome, verified, resumed: journal?.suppliedByteCount ?? 0)
+        } catch {
+            let failure = EngineError(error, subject: "restoring \(backup.identifier) to \"\(path)\"")
+            guard journal != nil, failure.code.mayBeResumed else {
+                output.abandon()
+                journal?.remove()
+                throw failure
+            }
+            throw EngineError(
+                failure.code, failure.detail, hint: failure.hint ?? "--resume goes on where it stopped",
+                cause: failure.cause)
+        }
+    }
+
+    /// One pass that writes. What is done with the pieces blocks, and must hold up no worker; two at once keep a disk busy.
+    private func write(
+        _ backup: OpenBackup, to output: RestoreOutput, _ journal: RestoreJournal?, resumes: Bool,
+        _ toleratesDamage: Bool, _ progress: (UInt64, UInt64) throws -> Void
+    ) throws -> ArchiveScan.Outcome {
         let writers = WorkerPool(threadCount: 2)
         defer { writers.close() }
-        do {
-            let output = try target.open()
-            do {
-                let verified = try verify(
-                    backup,
-                    deliver: { offset, pieces, done in
-                        writers.submit(.ordinary) { done(output.write(pieces, at: offset)) }
+        let table = backup.reader.seekTable
+        let total = backup.reader.rawByteCount
+        var scan = ArchiveScan.Options(
+            fetchers: fetchers(of: backup.identifier.backend), toleratesDamage: toleratesDamage,
+            supply: resumes ? journal : nil)
+        scan.deliver = { offset, pieces, done in
+            writers.submit(.ordinary) {
+                let failure = output.write(pieces, at: offset)
+                if failure == nil, let journal {
+                    var start = offset
+                    var written: [(index: Int, bytes: UnsafeRawBufferPointer)] = []
+                    for piece in pieces {
+                        let end = start + piece.byteCount
+                        if case .data(let buffer, let count) = piece, !output.holdsBack(start..<end) {
+                            let index = table.frameIndex(containingRawOffset: start)
+                            if !(resumes && journal.has(frame: index)) { written.append((index, buffer.prefix(count))) }
+                        }
+                        start = end
                     }
-                ) { done, total in try progress(.write, done, total) }
-                guard let rawSHA256 = verified.rawSHA256 else {
-                    preconditionFailure("internal error: nothing was hashed")
+                    journal.note(written)
                 }
-                try output.finish()
-                try progress(.write, verified.rawByteCount, verified.rawByteCount)
-                return RestoreResult(
-                    identifier: backup.identifier, rawByteCount: verified.rawByteCount,
-                    dataByteCount: backup.reader.seekTable.dataByteCount, rawSHA256: rawSHA256)
-            } catch {
-                output.abandon()
-                throw error
+                done(failure)
             }
-        } catch {
-            throw EngineError(error, subject: "restoring \(backup.identifier) to \"\(path)\"")
         }
-    }
-
-    private struct WriteState {
-        var runsInFlight = 0
-        var failure: (any Error)?
-        var writtenByteCount: UInt64 = 0
-    }
-
-    /// Decodes and writes all data frames, several runs at a time; each lands at its own offset, so no order is needed.
-    private func write(
-        _ backup: OpenBackup, to output: RestoreOutput, _ progress: (UInt64, UInt64) throws -> Void
-    ) throws {
-        let reader = backup.reader
-        let fetchers = fetchers(of: backup.identifier.backend)
-        let table = reader.seekTable
-        let total = table.dataByteCount
-        let state = Monitor(WriteState())
-        let framesPerRun = ArchiveScan.framesPerRun(table)
-        let limit = workers.threadCount + 2
-        let memory = BufferPool(capacityByteCount: Int.max / 2)
-        defer { state.wait { $0.runsInFlight == 0 ? () : nil } }
-        var index = 0
-        while index < table.frameCount {
-            if table.isZeroFrame(index) {
-                try output.writeZeros(table.rawRange(ofFrame: index))
-                index += 1
-                continue
-            }
-            var end = index + 1
-            while end < table.frameCount, end - index < framesPerRun, !table.isZeroFrame(end) { end += 1 }
-            let run = reader.layout.nextRun(from: index, before: end, framesPerRun, ArchiveScan.archiveBytesPerRun)
-            index = run.frames.upperBound
-            let (failure, done): ((any Error)?, UInt64) = state.wait { state in
-                if let failure = state.failure { return (failure, 0) }
-                guard state.runsInFlight < limit else { return nil }
-                state.runsInFlight += 1
-                return (nil, state.writtenByteCount)
-            }
-            if let failure { throw failure }
-            fetchers.submit(.ordinary) { [self] in
-                let result = Result { try writeRun(run, of: reader, to: output, memory) }
-                state.withLock { state in
-                    state.runsInFlight -= 1
-                    switch result {
-                    case .success(let count): state.writtenByteCount += count
-                    case .failure(let error): state.failure = state.failure ?? error
-                    }
-                }
-            }
-            try progress(done, total)
-        }
-        state.wait { $0.runsInFlight == 0 ? () : nil }
-        if let failure = state.withLockQuietly({ $0.failure }) { throw failure }
+        let source = toleratesDamage ? backup.replicatedSource : backup.cachedSource
+        let outcome = try ArchiveScan.run(
+            backup.reader, source: source, workers: workers, decoders: decoders, scan,
+            progress: { try progress($0, total) })
         try progress(total, total)
+        return outcome
     }
 
-    /// On a fetch thread, for reading and writing block: fetch, decode on a worker, write. Returns the raw bytes written.
-    private func writeRun(
-        _ run: FrameRun, of reader: ArchiveReader, to output: RestoreOutput, _ memory: BufferPool
-    ) throws -> UInt64 {
-        let ciphertext = memory.takeWaiting(byteCount: max(1, run.ciphertextByteCount))
-        try reader.fetch(
-            run, into: UnsafeMutableRawBufferPointer(rebasing: ciphertext.bytes[0..<run.ciphertextByteCount]))
-        let first = reader.seekTable.rawRange(ofFrame: run.frames.lowerBound).lowerBound
-        let last = reader.seekTable.rawRange(ofFrame: run.frames.upperBound - 1).upperBound
-        let count = Int(last - first)
-        let raw = memory.takeWaiting(byteCount: count)
-        let outcome = Monitor<Result<Void, any Error>?>(nil)
-        workers.submit(.ordinary) { [decoders] in
-            let result = Result {
-                try decoders.withDecoder { decoder in
-                    let stream = try reader.decrypt(run, ciphertext.prefix(run.ciphertextByteCount), with: decoder)
-                    for index in run.frames {
-                        let range = reader.seekTable.rawRange(ofFrame: index)
-                        let start = Int(range.lowerBound - first)
-                        try reader.decompress(
-                            frame: index, of: run, stream: stream, with: decoder,
-                            into: UnsafeMutableRawBufferPointer(rebasing: raw.bytes[start..<start + range.count]))
-                    }
-                }
-            }
-            outcome.withLock { $0 = result }
+    /// The pass before anything is touched. What fits into the disk cache is fetched once for both passes; each checks what it reads.
+    private func verifyFirst(
+        _ backup: OpenBackup, _ options: RestoreOptions, _ progress: (UInt64, UInt64) throws -> Void
+    ) throws -> ArchiveScan.Outcome {
+        let capacity = rangeCache?.status.capacityByteCount ?? 0
+        let isCacheable = backup.source.byteCount <= capacity / 2
+        if try backend(backup.identifier.backend).isRemote, !isCacheable {
+            options.notice(
+                "the archive (\(backup.source.byteCount) bytes) does not fit into the disk cache: it is fetched twice, first to verify it; --stream fetches it once"
+            )
         }
-        try outcome.wait { $0 }.get()
-        try output.write(raw.prefix(count), at: first)
-        return UInt64(count)
+        let total = backup.reader.rawByteCount
+        let outcome = try ArchiveScan.run(
+            backup.reader, source: isCacheable ? backup.cachedSource : backup.replicatedSource, workers: workers,
+            decoders: decoders, ArchiveScan.Options(fetchers: fetchers(of: backup.identifier.backend)),
+            progress: { try progress($0, total) })
+        try checkHash(outcome, of: backup)
+        try progress(total, total)
+        return outcome
+    }
+
+    /// The image that came is the one that was backed up; where bytes were lost there is nothing to compare.
+    private func checkHash(_ outcome: ArchiveScan.Outcome, of backup: OpenBackup) throws {
+        let manifest = backup.manifest
+        if let digest = outcome.rawSHA256, !digest.isEqualInConstantTime(to: manifest.rawSHA256) {
+            throw EngineError(
+                .damaged, "\(backup.identifier): the image's SHA-256 is \(digest), not \(manifest.rawSHA256)")
+        }
+        if outcome.damage.isEmpty, let digest = outcome.archiveSHA256,
+            !digest.isEqualInConstantTime(to: manifest.archiveSHA256)
+        {
+            throw EngineError(
+                .damaged, "\(backup.identifier): the archive's SHA-256 is \(digest), not \(manifest.archiveSHA256)")
+        }
+    }
+
+    private func result(
+        _ backup: OpenBackup, _ outcome: ArchiveScan.Outcome, _ verified: ArchiveScan.Outcome?, resumed: UInt64 = 0
+    ) -> RestoreResult {
+        noteDamage(outcome.damage, of: backup.identifier)
+        return RestoreResult(
+            identifier: backup.identifier, rawByteCount: backup.reader.rawByteCount,
+            dataByteCount: backup.reader.seekTable.dataByteCount, rawSHA256: outcome.rawSHA256, damage: outcome.damage,
+            lostByteCount: outcome.lostByteCount, resumedByteCount: resumed, timings: outcome.timings,
+            fetchedByteCount: outcome.timings.fetchedByteCount + (verified?.timings.fetchedByteCount ?? 0))
+    }
+
+    /// What a restore met is known from then on, as if a check had found it.
+    private func noteDamage(_ damage: [ArchiveDamage], of identifier: BackupIdentifier) {
+        guard let first = damage.first else { return }
+        let time = clock.secondsSince1970
+        do {
+            try catalog.noteCheck(
+                identifier, .raw, at: time, outcome: EngineError.Code.damaged.rawValue, detail: first.detail)
+            try catalog.setDamage(identifier, damage.map { $0.record(foundAt: time) })
+        } catch {
+            log.error("\(identifier): what is damaged is not written down: \(error)")
+        }
+    }
+
+    // MARK: Standard output
+
+    private func restoreToStandardOutput(
+        _ backup: OpenBackup, _ options: RestoreOptions, _ progress: (RestorePhase, UInt64, UInt64) throws -> Void
+    ) throws -> RestoreResult {
+        var verified: ArchiveScan.Outcome?
+        if options.mode == .verifyFirst {
+            verified = try verifyFirst(backup, options) { try progress(.verify, $0, $1) }
+        }
+        let output = OutputStream(OwnedFile(adopting: try Errno.check { dup(1) }))
+        let writers = WorkerPool(threadCount: 1)
+        defer { writers.close() }
+        let total = backup.reader.rawByteCount
+        let outcome = try ArchiveScan.run(
+            backup.reader, source: backup.cachedSource, workers: workers, decoders: decoders,
+            ArchiveScan.Options(
+                fetchers: fetchers(of: backup.identifier.backend), toleratesDamage: options.mode == .salvage,
+                deliver: { _, pieces, done in
+                    writers.submit(.ordinary) {
+                        do {
+                            for piece in pieces { try output.write(piece) }
+                            done(nil)
+                        } catch {
+                            done(error)
+                        }
+                    }
+                }), progress: { try progress(.write, $0, total) })
+        try checkHash(outcome, of: backup)
+        try progress(.write, total, total)
+        return result(backup, outcome, verified)
+    }
+}
+
+extension ArchiveDamage {
+    func record(foundAt time: Int64) -> DamageRecord {
+        DamageRecord(
+            archiveRange: archiveRange, frame: frame, rawRange: rawRange, foundAt: time,
+            detail: isHealed ? "a replica has it: \(detail)" : detail)
+    }
+}
+
+extension EngineError.Code {
+    /// Whether a restore that this ended can go on later.
+    fileprivate var mayBeResumed: Bool {
+        switch self {
+        case .backendUnavailable, .backendTimedOut, .backendDenied, .backendFull, .target, .cancelled, .busy, .source:
+            true
+        case .invalidName, .notFound, .alreadyExists, .noKey, .wrongKey, .badKeyFile, .notAuthentic, .swapped, .damaged,
+            .truncated, .sidecarMissing, .catalog, .emptyImage, .incompleteImage, .targetInUse, .targetTooSmall:
+            false
+        }
     }
 }

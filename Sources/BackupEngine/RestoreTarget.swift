@@ -1,5 +1,4 @@
 internal import Glibc
-internal import Synchronization
 internal import SystemIO
 internal import Workers
 
@@ -88,130 +87,26 @@ struct RestoreTarget: Sendable {
         return true
     }
 
-    /// Opens the target for writing: a file gets its full length, all of it a hole. A new one has another name until it is
-    /// complete: what an interruption leaves must not look like an image.
-    func open() throws -> RestoreOutput {
+    /// Opens the target for writing: a file gets its full length, all of it a hole unless it keeps its content. A new one has
+    /// another name until it is complete: what an interruption leaves must not look like an image.
+    func open(keepsContent: Bool = false) throws -> RestoreOutput {
         switch kind {
         case .newFile, .file:
             let isNew = kind == .newFile
             do throws(Errno) {
                 let file = try OwnedFile(
-                    opening: isNew ? Self.partialPath(path) : path, for: .readWrite, options: [.create, .truncate])
+                    opening: isNew ? Self.partialPath(path) : path, for: .readWrite,
+                    options: keepsContent ? [.create] : [.create, .truncate])
                 try file.truncate(to: rawByteCount)
-                return RestoreOutput(file, path: path, isDevice: false, isNew: isNew)
+                return RestoreOutput(
+                    file, path: path, isDevice: false, isNew: isNew, rawByteCount: rawByteCount)
             } catch {
                 throw EngineError(.target, "\"\(path)\" cannot be made: \(error)", cause: error)
             }
         case .device:
             return RestoreOutput(
                 try OwnedFile(opening: path, for: .readWrite, options: [.exclusive]), path: path, isDevice: true,
-                isNew: false)
-        }
-    }
-}
-
-/// An open target. Several threads write at once, each at its own offset.
-///
-/// Whole blocks go past the page cache where the file system allows it: an image is larger than memory, and what is on the
-/// disk when it is written need not be waited for at the end.
-final class RestoreOutput: Sendable {
-    private static let alignment = 4096
-
-    private let file: OwnedFile
-    /// The same target for direct writes; nil where there are none.
-    private let direct: OwnedFile?
-    private let directIsRefused = Atomic<Bool>(false)
-    private let path: String
-    private let isDevice: Bool
-    private let isNew: Bool
-
-    init(_ file: consuming OwnedFile, path: String, isDevice: Bool, isNew: Bool) {
-        self.file = file
-        self.path = path
-        self.isDevice = isDevice
-        self.isNew = isNew
-        // By the descriptor's own name in proc(5): the path may lead elsewhere by now, and a device is held exclusively.
-        direct = try? OwnedFile(opening: "/proc/self/fd/\(self.file.descriptor)", for: .write, options: [.direct])
-    }
-
-    func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws {
-        do throws(Errno) {
-            let whole = try writeDirectly(bytes, at: offset)
-            let rest = UnsafeRawBufferPointer(rebasing: bytes[whole...])
-            guard !rest.isEmpty else { return }
-            let start = offset + UInt64(whole)
-            try file.write(rest, at: start)
-            // Not everything at the end: the disk starts now.
-            try? file.startWriteBack(start..<start + UInt64(rest.count))
-        } catch {
-            throw EngineError(.target, "\"\(path)\" cannot be written at \(offset): \(error)", cause: error)
-        }
-    }
-
-    /// Writes what has whole blocks at aligned places; returns how many bytes that were.
-    private func writeDirectly(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(Errno) -> Int {
-        let mask = Self.alignment - 1
-        let whole = bytes.count & ~mask
-        guard direct != nil, !directIsRefused.load(ordering: .relaxed), whole > 0, offset & UInt64(mask) == 0,
-            UInt(bitPattern: bytes.baseAddress) & UInt(mask) == 0
-        else { return 0 }
-        do throws(Errno) {
-            try direct?.write(UnsafeRawBufferPointer(rebasing: bytes[..<whole]), at: offset)
-            return whole
-        } catch {
-            // A device with larger blocks, or a file system that finds out late: from now on through the page cache.
-            guard error == .invalidArgument else { throw error }
-            directIsRefused.store(true, ordering: .relaxed)
-            return 0
-        }
-    }
-
-    /// A file is a hole there already; a device is zeroed.
-    func writeZeros(_ range: Range<UInt64>) throws {
-        guard isDevice else { return }
-        do throws(Errno) {
-            try file.zeroRange(range)
-        } catch {
-            throw EngineError(.target, "\"\(path)\" cannot be zeroed at \(range.lowerBound): \(error)", cause: error)
-        }
-    }
-
-    /// Writes consecutive pieces; returns what went wrong.
-    func write(_ pieces: [RawPiece], at rawOffset: UInt64) -> (any Error)? {
-        var offset = rawOffset
-        do {
-            for piece in pieces {
-                switch piece {
-                case .data(let buffer, let count): try write(buffer.prefix(count), at: offset)
-                case .zeros(let count): try writeZeros(offset..<offset + count)
-                }
-                offset += piece.byteCount
-            }
-            return nil
-        } catch {
-            return error
-        }
-    }
-
-    /// Everything is on the disk when this returns.
-    func finish() throws {
-        do throws(Errno) {
-            try file.synchronize()
-            if isNew {
-                try FileTree.renameWithoutReplacing(RestoreTarget.partialPath(path), to: path)
-                try syncDirectory(Folder.parentPath(of: path))
-            }
-        } catch {
-            throw EngineError(.target, "\"\(path)\" cannot be synced: \(error)", cause: error)
-        }
-    }
-
-    /// After a failure: a file that we made must not look like an image.
-    func abandon() {
-        if isNew {
-            try? FileTree.remove(RestoreTarget.partialPath(path))
-        } else if !isDevice {
-            try? file.truncate(to: 0)
+                isNew: false, rawByteCount: rawByteCount)
         }
     }
 }

@@ -50,7 +50,8 @@ package enum Composition {
             archiveSettings: ArchiveSettings(
                 frameByteCount: configuration.archive.frameByteCount, level: Int32(configuration.archive.level)),
             memoryBudgetByteCount: configuration.memoryBudgetByteCount,
-            rangeCache: usesRangeCache ? rangeCache(configuration, log) : nil, log: log)
+            rangeCache: usesRangeCache ? rangeCache(configuration, log) : nil,
+            stateDirectory: configuration.stateDirectory, log: log)
     }
 }
 

@@ -22,15 +22,15 @@ protocol FrameContent: Sendable {
     func storedByteCount(ofFrame frame: Int) -> Int
     /// What has to be fetched for these frames, with what lies between them.
     func storedRange(ofFrames frames: ClosedRange<Int>) -> Range<UInt64>
-    /// Blocks.
-    func fetch(_ stored: Range<UInt64>, into buffer: UnsafeMutableRawBufferPointer) throws
+    /// Blocks. `attempt` is 0, or what `discard` said.
+    func fetch(_ stored: Range<UInt64>, into buffer: UnsafeMutableRawBufferPointer, attempt: Int) throws
     /// Of what was fetched for this frame alone; `target` has the frame's size.
     func decode(
         _ frame: Int, _ stored: UnsafeRawBufferPointer, with decoders: FrameDecoderPool,
         into target: UnsafeMutableRawBufferPointer
     ) throws(ArchiveError)
-    /// What was fetched for a frame was not authentic. True: it was a copy, and fetching once more may help.
-    func discard(_ frame: Int) -> Bool
+    /// What an attempt fetched for a frame was not authentic: the attempt to fetch with next, nil where there is none.
+    func discard(_ frame: Int, attempt: Int) -> Int?
 }
 
 /// A disk image: the frames of its archive, decrypted and decompressed.
@@ -51,8 +51,8 @@ struct ImageContent: FrameContent {
 
     private func run(_ frames: ClosedRange<Int>) -> FrameRun { reader.layout.run(ofFrames: Range(frames)) }
 
-    func fetch(_ stored: Range<UInt64>, into buffer: UnsafeMutableRawBufferPointer) throws {
-        try reader.fetch(stored, into: buffer)
+    func fetch(_ stored: Range<UInt64>, into buffer: UnsafeMutableRawBufferPointer, attempt: Int) throws {
+        try reader.fetch(stored, into: buffer, attempt: attempt)
     }
 
     func decode(
@@ -72,7 +72,7 @@ struct ImageContent: FrameContent {
         try result.get()
     }
 
-    func discard(_ frame: Int) -> Bool { reader.discard(run(frame...frame)) }
+    func discard(_ frame: Int, attempt: Int) -> Int? { reader.discard(run(frame...frame), attempt: attempt) }
 }
 
 /// An archive as it is stored, in pieces of 1 MiB. Nothing checks them here: who copies it has its SHA-256.
@@ -99,7 +99,7 @@ struct ArchiveContent: FrameContent {
         range(ofFrame: frames.lowerBound).lowerBound..<range(ofFrame: frames.upperBound).upperBound
     }
 
-    func fetch(_ stored: Range<UInt64>, into buffer: UnsafeMutableRawBufferPointer) throws {
+    func fetch(_ stored: Range<UInt64>, into buffer: UnsafeMutableRawBufferPointer, attempt: Int) throws {
         try source.read(at: stored.lowerBound, into: buffer)
     }
 
@@ -110,5 +110,5 @@ struct ArchiveContent: FrameContent {
         target.copyMemory(from: stored)
     }
 
-    func discard(_ frame: Int) -> Bool { false }
+    func discard(_ frame: Int, attempt: Int) -> Int? { nil }
 }

@@ -42,7 +42,7 @@ final class FrameFlight: Sendable {
     private struct State {
         var want: Want = .later
         var phase: Phase = .claimed
-        var isReloaded = false
+        var attempt = 0
     }
 
     let key: FrameCache.Key
@@ -104,13 +104,10 @@ final class FrameFlight: Sendable {
         }
     }
 
-    /// Whether the frame may be fetched once more, because a cached copy of its ciphertext was bad: true once.
-    func mayReload() -> Bool {
-        state.withLock { state in
-            defer { state.isReloaded = true }
-            return !state.isReloaded
-        }
-    }
+    /// Which of several fetches of its bytes this is: 0, or what the content said when an earlier one brought bad bytes.
+    var attempt: Int { state.withLock { $0.attempt } }
+
+    func tryAgain(attempt: Int) { state.withLock { $0.attempt = attempt } }
 
     /// The flight is ended in the cache; what it held is let go.
     func end() { state.withLock { $0.phase = .over } }

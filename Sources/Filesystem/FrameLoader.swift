@@ -157,7 +157,7 @@ final class FrameLoader: Sendable {
         }
         do {
             try link.measuring(byteCount: count) {
-                try request.disk.content.fetch(request.stored, into: memory.bytes)
+                try request.disk.content.fetch(request.stored, into: memory.bytes, attempt: flights.attempt)
             }
         } catch {
             fail(request, error)
@@ -255,8 +255,9 @@ final class FrameLoader: Sendable {
     private func failDecoding(_ flight: FrameFlight, of disk: OpenDisk, _ error: ArchiveError) {
         let identifier = disk.backup.identifier
         let isBad = error.code == .payload || error.code == .frame
-        if isBad, flight.mayReload(), disk.content.discard(flight.key.frame) {
-            engine.log.warning("\(identifier): a cached copy of frame \(flight.key.frame) was bad: \(error)")
+        if isBad, let next = disk.content.discard(flight.key.frame, attempt: flight.attempt) {
+            engine.log.warning("\(identifier): a copy of frame \(flight.key.frame) was bad: \(error); another is read")
+            flight.tryAgain(attempt: next)
             load([flight], of: disk, isDemand: false) { $0.want }
             return
         }
@@ -268,4 +269,9 @@ final class FrameLoader: Sendable {
         engine.log.error("\(identifier): frame \(flight.key.frame) cannot be read: \(error)")
         cache.fail(flight, .failed(FileSystemError(reading: error, identifier)))
     }
+}
+
+extension [FrameFlight] {
+    /// A frame that is fetched anew is fetched alone.
+    fileprivate var attempt: Int { count == 1 ? self[0].attempt : 0 }
 }

@@ -5,6 +5,8 @@ internal import Synchronization
 final class RangeCacheSource: ArchiveSource {
     /// The ranges remembered as served from the disk: more than there are reads between fetch and decryption.
     private static let servedLimit = 256
+    /// Attempts from here on go past the cache.
+    private static let beyondCache = 1 << 16
 
     private let store: RangeStore
     private let archive: CachedArchive
@@ -35,18 +37,30 @@ final class RangeCacheSource: ArchiveSource {
         store.insert(archive, missing, UnsafeRawBufferPointer(part))
     }
 
-    /// Drops the range from the cache. True when a read of these bytes was served from the disk; each such read makes one
-    /// answer true, so that whoever reads again until this says false ends, at the backend's own bytes.
-    func discard(_ range: Range<UInt64>) -> Bool {
-        guard !range.isEmpty, store.geometry.spans(range.upperBound) else { return inner.discard(range) }
+    /// Around the cache: `attempt` less `beyondCache` is the inner source's.
+    func read(at archiveOffset: UInt64, into buffer: UnsafeMutableRawBufferPointer, attempt: Int) throws {
+        guard attempt >= Self.beyondCache else { return try read(at: archiveOffset, into: buffer) }
+        try inner.read(at: archiveOffset, into: buffer, attempt: attempt - Self.beyondCache)
+        let (end, overflow) = archiveOffset.addingReportingOverflow(UInt64(buffer.count))
+        guard !overflow, !buffer.isEmpty, end <= byteCount, store.geometry.spans(end) else { return }
+        store.insert(archive, archiveOffset..<end, UnsafeRawBufferPointer(buffer))
+    }
+
+    /// Drops the range from the cache. Where a read of these bytes was served from the disk, the backend itself is next, and it
+    /// is not to blame yet.
+    func discard(_ range: Range<UInt64>, attempt: Int) -> Int? {
+        let innerAttempt = max(0, attempt - Self.beyondCache)
+        guard !range.isEmpty, store.geometry.spans(range.upperBound) else {
+            return inner.discard(range, attempt: innerAttempt).map { $0 + Self.beyondCache }
+        }
         let wasServed = served.withLock { served in
             guard let index = served.lastIndex(where: { $0.overlaps(range) }) else { return false }
             served.remove(at: index)
             return true
         }
         store.discard(archive, range, wereServed: wasServed)
-        // Both are asked: what lies below may hold a copy too.
-        return inner.discard(range) || wasServed
+        if attempt == 0, wasServed { return Self.beyondCache }
+        return inner.discard(range, attempt: innerAttempt).map { $0 + Self.beyondCache }
     }
 
     private func note(_ ranges: [Range<UInt64>]) {

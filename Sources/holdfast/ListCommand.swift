@@ -54,29 +54,3 @@ struct ListCommand: ParsableCommand {
         }
     }
 }
-
-/// The start of a backup's name: as many parts as are given must match.
-struct ListFilter {
-    private let backend: String?
-    private let parts: [String]
-
-    init(_ text: String) throws {
-        var rest = Substring(text)
-        if let colon = rest.firstIndex(of: ":") {
-            backend = String(rest[..<colon])
-            rest = rest[rest.index(after: colon)...]
-        } else {
-            backend = nil
-        }
-        parts = rest.split(separator: "/").map(String.init)
-        guard parts.count <= 4 else {
-            throw EngineError(.invalidName, "\"\(text)\" has more parts than ORG/VM/DATE/DISK")
-        }
-    }
-
-    func matches(_ identifier: BackupIdentifier) -> Bool {
-        if let backend, "\(identifier.backend)" != backend { return false }
-        let own = ["\(identifier.org)", "\(identifier.vm)", "\(identifier.date)", "\(identifier.disk)"]
-        return zip(parts, own).allSatisfy { $0 == $1 }
-    }
-}

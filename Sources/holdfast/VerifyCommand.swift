@@ -1,46 +1,170 @@
 internal import ArgumentParser
 internal import BackupEngine
+internal import BackupNames
+internal import Catalog
 internal import CryptoPrimitives
 
 struct VerifyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "verify", abstract: "Check a backup: its archive, or everything down to the hash of the disk.")
+        commandName: "verify", abstract: "Check backups, from a look at what is there down to the hash of the disk.",
+        discussion: """
+            Each finding names the place in the archive and the raw bytes that it costs. What was found, and when, is \
+            remembered: `list`, `show`, `status` and the mount tell it.
+            """)
 
     @OptionGroup var common: CommonOptions
-    @Argument(help: "The backup: [BACKEND:]ORG/VM/DATE[/DISK], DATE may be latest.") var name: String
-    @Flag(help: "Only the size and hash of the archive: needs no key.") var archive = false
-    @Flag(help: "Print the result as JSON.") var json = false
+    @Argument(help: "Backups, [BACKEND:]ORG/VM/DATE[/DISK] with DATE perhaps latest, or the start of their names.")
+    var names: [String] = []
+    @Flag(help: "Every backup.") var all = false
+    @Flag(help: "Only whether archive and sidecar are there: size, and the sidecar's MAC. Two small requests each.")
+    var presence = false
+    @Flag(help: "Also the hash of the archive, which is fetched: needs no key.") var archive = false
+    @Flag(help: "Also every frame, and the hash of the disk. This is what is done unless said otherwise.") var raw =
+        false
+    @Flag(help: "Print the result as JSON: an object for one name, a list for patterns.") var json = false
+
+    func validate() throws {
+        guard all || !names.isEmpty else { throw ValidationError("name a backup, or say --all") }
+        guard !all || names.isEmpty else { throw ValidationError("--all goes without names") }
+        guard [presence, archive, raw].count(where: { $0 }) <= 1 else {
+            throw ValidationError("--presence, --archive and --raw exclude each other")
+        }
+    }
+
+    private var depth: CheckDepth { presence ? .presence : archive ? .archive : .raw }
+
+    func run() throws {
+        let failure: EngineError? = try common.withEngine { engine, _ in
+            let identifiers =
+                try names.count == 1 && isOneName ? [engine.find(names[0])] : engine.select(names)
+            let line = ProgressLine()
+            defer { line.end() }
+            var reports: [CheckReport] = []
+            var first: EngineError?
+            for (index, identifier) in identifiers.enumerated() {
+                let phase = identifiers.count == 1 ? "verify" : "verify \(index + 1)/\(identifiers.count)"
+                do throws(EngineError) {
+                    let report = try engine.check(identifier, depth) { line.show(phase, $0, $1) }
+                    line.end()
+                    reports.append(report)
+                    if !json { show(report, engine) }
+                    if let finding = report.findings.first { first = first ?? finding.error }
+                } catch {
+                    line.end()
+                    // The first one is told at the end, with the exit code.
+                    if first != nil { ErrorReport(error)?.print() }
+                    first = first ?? error
+                }
+            }
+            if json { try printReports(reports, engine) }
+            return first
+        }
+        if let failure { throw failure }
+    }
+
+    private var isOneName: Bool { (try? BackupPattern(names[0])) != nil }
+
+    // MARK: Output
+
+    private func show(_ report: CheckReport, _ engine: Engine) {
+        guard !report.isGood else {
+            var text = "verified    \(report.identifier)\n"
+            if let digest = report.archiveSHA256 {
+                text += "archive     \(readableSize(report.archiveByteCount)), sha256 \(digest)\n"
+            } else {
+                text += "archive     \(readableSize(report.archiveByteCount)), present with its sidecar\n"
+            }
+            if let digest = report.rawSHA256 {
+                text += "raw         \(readableSize(report.rawByteCount)), sha256 \(digest)\n"
+            }
+            return StandardStream.output.write(text)
+        }
+        var text = "BAD         \(report.identifier)\n"
+        let shown = 50
+        for finding in report.findings.prefix(shown) { text += "finding     \(finding.error.detail)\n" }
+        if report.findings.count > shown { text += "finding     and \(report.findings.count - shown) more\n" }
+        for lost in report.lost(engine) { text += "lost        \(lost.described)\n" }
+        StandardStream.output.write(text)
+    }
+
+    private struct Finding: Encodable {
+        let code: String
+        let detail: String
+        let archive_offset: UInt64?
+        let archive_size: UInt64?
+        let frame: Int?
+        let raw_offset: UInt64?
+        let raw_size: UInt64?
+        let healed: Bool?
+    }
 
     private struct Result: Encodable {
         let backup: String
         let depth: String
+        let good: Bool
         let archive_size: UInt64
-        let archive_sha256: String
+        let archive_sha256: String?
         let raw_size: UInt64
         let raw_sha256: String?
+        let lost_bytes: UInt64
+        let fetched_bytes: UInt64
+        let findings: [Finding]
+        let lost: [LostRangeRow]
     }
 
-    func run() throws {
-        try common.withEngine { engine, _ in
-            let identifier = try engine.find(name)
-            let line = ProgressLine()
-            defer { line.end() }
-            let depth: VerificationDepth = archive ? .archive : .everything
-            let result = try engine.verify(identifier, depth) { line.show("verify", $0, $1) }
-            line.end()
-            if json {
-                return try printJSON(
-                    Result(
-                        backup: "\(identifier)", depth: depth.rawValue, archive_size: result.archiveByteCount,
-                        archive_sha256: result.archiveSHA256.hexadecimal, raw_size: result.rawByteCount,
-                        raw_sha256: result.rawSHA256?.hexadecimal))
-            }
-            var text =
-                "verified    \(identifier)\narchive     \(readableSize(result.archiveByteCount)), sha256 \(result.archiveSHA256)\n"
-            if let raw = result.rawSHA256 {
-                text += "raw         \(readableSize(result.rawByteCount)), sha256 \(raw)\n"
-            }
-            StandardStream.output.write(text)
+    private func printReports(_ reports: [CheckReport], _ engine: Engine) throws {
+        let results = reports.map { report in
+            Result(
+                backup: "\(report.identifier)", depth: report.depth.rawValue, good: report.isGood,
+                archive_size: report.archiveByteCount, archive_sha256: report.archiveSHA256?.hexadecimal,
+                raw_size: report.rawByteCount, raw_sha256: report.rawSHA256?.hexadecimal,
+                lost_bytes: report.lostByteCount, fetched_bytes: report.fetchedByteCount,
+                findings: report.findings.map { finding in
+                    let damage = finding.damage
+                    return Finding(
+                        code: finding.error.code.rawValue, detail: finding.error.detail,
+                        archive_offset: damage?.archiveRange.lowerBound,
+                        archive_size: damage.map { UInt64($0.archiveRange.count) }, frame: damage?.frame,
+                        raw_offset: damage?.rawRange.lowerBound, raw_size: damage.map { UInt64($0.rawRange.count) },
+                        healed: damage?.isHealed)
+                }, lost: report.lost(engine).map(LostRangeRow.init))
         }
+        if names.count == 1, isOneName, let only = results.first { return try printJSON(only) }
+        try printJSON(results)
+    }
+}
+
+extension CheckReport {
+    /// What is lost, by partition; without partitions where the manifest does not open.
+    func lost(_ engine: Engine) -> [LostRange] {
+        let partitions = (try? engine.partitions(of: identifier)) ?? []
+        return LostRange.list(of: findings.compactMap(\.damage), partitions)
+    }
+}
+
+/// A stretch of lost raw bytes, for scripts.
+struct LostRangeRow: Encodable {
+    let raw_offset: UInt64
+    let raw_size: UInt64
+    let partition: Int?
+    let partition_name: String?
+    let partition_offset: UInt64?
+
+    init(_ lost: LostRange) {
+        raw_offset = lost.rawRange.lowerBound
+        raw_size = UInt64(lost.rawRange.count)
+        partition = lost.partition
+        partition_name = lost.partition == nil ? nil : lost.partitionName
+        partition_offset = lost.partition == nil ? nil : lost.offset
+    }
+}
+
+extension LostRange {
+    var described: String {
+        let size = rawRange.count
+        let place = "raw bytes \(rawRange.lowerBound)-\(rawRange.upperBound) (\(readableSize(UInt64(size))))"
+        guard let partition else { return place + ", in no partition" }
+        let name = partitionName.isEmpty ? "" : " \"\(partitionName)\""
+        return place + ", in partition \(partition)\(name) at \(offset)"
     }
 }

@@ -61,8 +61,7 @@ final class EngineBench {
         return Engine(
             catalog: try Catalog(path: folder + "/catalog.sqlite"), backends: [Backend(name: name, store: store)],
             keys: KeyDirectory(path: keysPath), archiveSettings: settings, memoryBudgetByteCount: 128 << 20,
-            clock: clock,
-            log: log)
+            stateDirectory: folder, clock: clock, log: log)
     }
 
     /// As after the end of the process: nothing but the disk and the backend is left. With `forgetsCatalog` the catalog too.
@@ -114,7 +113,7 @@ final class EngineBench {
     func restore(_ identifier: BackupIdentifier) throws -> [UInt8] {
         let path = folder + "/restored-\(UUID().uuidString).raw"
         defer { try? FileManager.default.removeItem(atPath: path) }
-        _ = try engine.restore(identifier, to: path, force: false)
+        _ = try engine.restore(identifier, to: path)
         return Array(try Data(contentsOf: URL(fileURLWithPath: path)))
     }
 

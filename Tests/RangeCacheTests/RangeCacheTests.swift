@@ -182,7 +182,8 @@ import Workers
                     let bytes = try? sources[which].bytes(range)
                     if bytes != Array(models[which].bytes[range]) { wrong.add(1, ordering: .relaxed) }
                     if Int.random(in: 0..<20, using: &random) == 0 {
-                        _ = sources[which].discard(UInt64(range.lowerBound)..<UInt64(range.upperBound))
+                        _ = sources[which].discard(
+                            UInt64(range.lowerBound)..<UInt64(range.upperBound), attempt: 0)
                     }
                 }
             }
