@@ -161,7 +161,7 @@ extension Engine {
     }
 
     /// The image that came is the one that was backed up; where bytes were lost there is nothing to compare.
-    private func checkHash(_ outcome: ArchiveScan.Outcome, of backup: OpenBackup) throws {
+    func checkHash(_ outcome: ArchiveScan.Outcome, of backup: OpenBackup) throws {
         let manifest = backup.manifest
         if let digest = outcome.rawSHA256, !digest.isEqualInConstantTime(to: manifest.rawSHA256) {
             throw EngineError(
@@ -187,7 +187,7 @@ extension Engine {
     }
 
     /// What a restore met is known from then on, as if a check had found it.
-    private func noteDamage(_ damage: [ArchiveDamage], of identifier: BackupIdentifier) {
+    func noteDamage(_ damage: [ArchiveDamage], of identifier: BackupIdentifier) {
         guard let first = damage.first else { return }
         let time = clock.secondsSince1970
         do {

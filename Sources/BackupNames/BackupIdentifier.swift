@@ -28,6 +28,9 @@ package struct BackupIdentifier: Hashable, Sendable, CustomStringConvertible {
 
     package var description: String { "\(backend):\(org)/\(vm)/\(date)/\(disk)" }
 
+    /// The disk that this is a backup of, wherever it is kept.
+    package var diskName: DiskName { DiskName(org: org, vm: vm, disk: disk) }
+
     /// The image's path below the mountpoint.
     package var pathInTree: String { "\(backend)/\(org)/\(vm)/\(date)/\(disk).raw" }
 

@@ -33,6 +33,14 @@ package struct CheckRecord: Sendable, Hashable {
     package let outcome: String
     package let detail: String
 
+    package init(depth: CheckDepth, checkedAt: Int64, goodAt: Int64?, outcome: String, detail: String) {
+        self.depth = depth
+        self.checkedAt = checkedAt
+        self.goodAt = goodAt
+        self.outcome = outcome
+        self.detail = detail
+    }
+
     package var isGood: Bool { outcome == Self.good }
 }
 

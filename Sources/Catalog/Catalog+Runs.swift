@@ -94,7 +94,7 @@ extension Catalog {
         }
     }
 
-    private static func run(_ row: Row) throws -> RunRecord {
+    static func run(_ row: Row) throws -> RunRecord {
         guard let kind = RunRecord.Kind(rawValue: try row.value("kind")) else {
             throw CatalogError(.corrupt, "the catalog holds a run of an unknown kind")
         }

@@ -9,6 +9,17 @@ package struct BackupSummary: Sendable, Hashable {
     package let dataByteCount: UInt64
     /// The consistent point, seconds since 1970.
     package let createdAt: Int64
+
+    package init(
+        identifier: BackupIdentifier, rawByteCount: UInt64, archiveByteCount: UInt64, dataByteCount: UInt64,
+        createdAt: Int64
+    ) {
+        self.identifier = identifier
+        self.rawByteCount = rawByteCount
+        self.archiveByteCount = archiveByteCount
+        self.dataByteCount = dataByteCount
+        self.createdAt = createdAt
+    }
 }
 
 /// A registered backup with everything that opens it without a request.

@@ -68,7 +68,7 @@ extension Configuration {
             throw ConfigurationError(code: .syntax, file: file, line: nil, key: nil, detail: "\(error)")
         }
         let root = ConfigurationTable(table, path: [], file: file, lines: lines)
-        try root.allow(["state_dir", "keys_dir", "backends", "orgs", "archive", "cache", "memory"])
+        try root.allow(["state_dir", "keys_dir", "backends", "orgs", "archive", "cache", "memory", "drills", "status"])
         var configuration = Configuration(
             stateDirectory: try root.path("state_dir"), keysDirectory: try root.path("keys_dir"), backends: [])
         for (name, backend) in try root.tables("backends") {
@@ -104,6 +104,8 @@ extension Configuration {
                 configuration.memoryBudgetByteCount = budget
             }
         }
+        if let drills = try root.table("drills") { configuration.drills = try Drills(drills) }
+        if let status = try root.table("status") { configuration.status = try Status(status) }
         // A backup under way needs some dozen frames at once.
         guard configuration.archive.frameByteCount * 64 <= max(configuration.memoryBudgetByteCount, 64 << 20) else {
             let table = try root.table("archive") ?? root
@@ -143,7 +145,7 @@ extension Configuration {
     private static func parseOrg(
         _ name: ResourceName, _ table: ConfigurationTable, _ configuration: Configuration
     ) throws(ConfigurationError) -> Org {
-        try table.allow(["recovery_recipients", "backend"])
+        try table.allow(["recovery_recipients", "backend", "drills", "vms", "status"])
         var org = Org(name: name)
         org.recoveryRecipients = try table.optionalStrings("recovery_recipients") ?? []
         if let backend = try table.optionalString("backend") {
@@ -152,6 +154,13 @@ extension Configuration {
             }
             org.backend = known.name
         }
+        if let drills = try table.table("drills") { org.drills = try Drills(drills) }
+        for (vm, settings) in try table.tables("vms") {
+            try settings.allow(["drills"])
+            // A drill is due for a disk by its org: all of one org are kept alike.
+            if let drills = try settings.table("drills") { org.vms[vm] = try Drills(drills, allowsEvery: false) }
+        }
+        if let status = try table.table("status") { org.status = try Status(status) }
         return org
     }
 }

@@ -35,6 +35,10 @@ package struct Configuration: Sendable, Equatable {
         package var recoveryRecipients: [String] = []
         /// Where its backups go unless said otherwise.
         package var backend: ResourceName?
+        package var drills = Drills()
+        /// Of drills, by the vm's name.
+        package var vms: [ResourceName: Drills] = [:]
+        package var status = Status()
     }
 
     package struct Archive: Sendable, Equatable {
@@ -49,6 +53,8 @@ package struct Configuration: Sendable, Equatable {
     package var archive = Archive()
     package var cache = Cache()
     package var memoryBudgetByteCount = 256 << 20
+    package var drills = Drills()
+    package var status = Status()
     /// No file was there: the folders are ours to make.
     package var isEmbeddedDefault = false
 }

@@ -84,11 +84,8 @@ struct ConfigurationTable {
             return number
         }
         guard let text = value.string else { throw error(.wrongType, key, "must be a size such as \"256MiB\"") }
-        for (unit, shift) in [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)] where text.hasSuffix(unit) {
-            if let number = Int(text.dropLast(unit.count)), number > 0, number <= Int.max >> (shift + 1) {
-                return number << shift
-            }
-        }
+        // A number alone is no string.
+        if text.hasSuffix("iB"), let byteCount = SizeText.byteCount(text) { return byteCount }
         throw error(.invalidValue, key, "must be a size such as \"256MiB\"")
     }
 

@@ -30,6 +30,9 @@ package struct OwnedFile: ~Copyable, Sendable {
         package static let append = Options(rawValue: O_APPEND)
         package static let noFollow = Options(rawValue: O_NOFOLLOW)
         package static let directory = Options(rawValue: O_DIRECTORY)
+        /// With `directory`: a new file in that folder, without a name. `O_TMPFILE` without `O_DIRECTORY`, which is its other bit and
+        /// differs by architecture; it stands behind _GNU_SOURCE (asm-generic/fcntl.h).
+        package static let unnamed = Options(rawValue: 0o20000000)
         package static let nonBlocking = Options(rawValue: O_NONBLOCK)
         package static let synchronous = Options(rawValue: O_SYNC)
         /// Past the page cache: buffers, offsets and counts must be aligned to the device's blocks (4 KiB serves all). The

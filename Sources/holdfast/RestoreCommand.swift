@@ -54,8 +54,10 @@ struct RestoreCommand: ParsableCommand {
             var options = RestoreOptions(
                 mode: salvage ? .salvage : stream ? .stream : .verifyFirst, force: force, resumes: resume)
             options.notice = { StandardStream.error.write("note: \($0)\n") }
-            let result = try engine.restore(identifier, to: target, options) { phase, done, total in
-                line.show(phase.rawValue, done, total)
+            let result = try engine.recordingRestore(of: identifier) {
+                try engine.restore(identifier, to: target, options) { phase, done, total in
+                    line.show(phase.rawValue, done, total)
+                }
             }
             line.end()
             let lost = LostRange.list(of: result.damage, (try? engine.partitions(of: identifier)) ?? [])

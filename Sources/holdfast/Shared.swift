@@ -80,3 +80,15 @@ func readableSize(_ byteCount: UInt64) -> String {
     }
     return unit == 0 ? "\(byteCount) B" : String(format: "%.1f %@", value, units[unit])
 }
+
+/// A length of time for people: 0.012 s, 2.3 s, 4:05 min, 7:05 h, 3 d 2 h.
+func readableDuration(_ milliseconds: Int64) -> String {
+    let seconds = milliseconds / 1000
+    return switch seconds {
+    case ..<1: String(format: "%.3f s", Double(milliseconds) / 1000)
+    case ..<100: String(format: "%.1f s", Double(milliseconds) / 1000)
+    case ..<6000: String(format: "%lld:%02lld min", seconds / 60, seconds % 60)
+    case ..<172_800: String(format: "%lld:%02lld h", seconds / 3600, seconds / 60 % 60)
+    default: "\(seconds / 86_400) d \(seconds / 3600 % 24) h"
+    }
+}

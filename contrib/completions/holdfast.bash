@@ -10,7 +10,7 @@ _holdfast_orgs() {
 
 _holdfast() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs="mount backup restore list show verify keys backend catalog archive warmup help"
+    local verbs="mount backup restore list show verify drill keys backend catalog archive warmup help"
     local verb='' sub='' word index positional=0 config=()
     COMPREPLY=()
 
@@ -22,7 +22,7 @@ _holdfast() {
             config=(--config "${COMP_WORDS[index + 1]}")
             index=$((index + 1))
             ;;
-        --org | --vm | --disk | --backend | --days | -o | --output | -i | --identity) index=$((index + 1)) ;;
+        --org | --vm | --disk | --backend | --days | --limit | --scratch | --cap | -o | --output | -i | --identity) index=$((index + 1)) ;;
         -?*) ;;
         *)
             if [[ -z $verb ]]; then
@@ -38,9 +38,9 @@ _holdfast() {
 
     local words='' files=no
     case $previous in
-    --config | -i | --identity | --output) files=yes ;;
+    --config | -i | --identity | --output | --scratch) files=yes ;;
     --org) words=$(_holdfast_orgs "${config[@]}") ;;
-    --vm | --disk | --backend | --days) return ;;
+    --vm | --disk | --backend | --days | --limit | --cap) return ;;
     -o)
         if [[ $verb == mount ]]; then
             words="ro allow_other uid= gid= umask= noatime nodev nosuid noexec auto_unmount"
@@ -71,6 +71,9 @@ _holdfast() {
         list:*) words="--json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
         show:*) words="--json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
         verify:*) words="--archive --json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
+        drill:*)
+            words="--org --due --limit --scratch --cap --json --config -h --help $(_holdfast_backups "${config[@]}")"
+            ;;
         keys:) words="create list show export import -h --help" ;;
         keys:create) words="--config -h --help" ;;
         keys:list) words="--json --config -h --help" ;;

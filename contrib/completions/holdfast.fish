@@ -19,6 +19,7 @@ complete -c holdfast -n __fish_use_subcommand -a restore -d 'Verify a backup, th
 complete -c holdfast -n __fish_use_subcommand -a list -d 'List backups'
 complete -c holdfast -n __fish_use_subcommand -a show -d 'Show the facts of a backup'
 complete -c holdfast -n __fish_use_subcommand -a verify -d 'Check a backup'
+complete -c holdfast -n __fish_use_subcommand -a drill -d 'Restore a backup to nowhere and measure it'
 complete -c holdfast -n __fish_use_subcommand -a keys -d 'The keys of the orgs'
 complete -c holdfast -n __fish_use_subcommand -a backend -d 'The places archives are kept'
 complete -c holdfast -n __fish_use_subcommand -a catalog -d 'The catalog of backups'
@@ -42,6 +43,14 @@ complete -c holdfast -n '__fish_seen_subcommand_from restore' -F
 complete -c holdfast -n '__fish_seen_subcommand_from restore decode' -l force -d Overwrite
 complete -c holdfast -n '__fish_seen_subcommand_from verify' -l archive -d 'Only the archive hash, which needs no key'
 complete -c holdfast -n '__fish_seen_subcommand_from backup restore list show verify rebuild inspect' -l json -d 'Print JSON'
+
+complete -c holdfast -n '__fish_seen_subcommand_from drill' -l org -x -a '(__holdfast_orgs)' -d 'Newest backups of this org'
+complete -c holdfast -n '__fish_seen_subcommand_from drill' -l due -d 'Disks whose drill is due'
+complete -c holdfast -n '__fish_seen_subcommand_from drill' -l limit -x -d 'At most so many'
+complete -c holdfast -n '__fish_seen_subcommand_from drill' -l scratch -x -a '(__fish_complete_directories)' -d 'Folder to write to'
+complete -c holdfast -n '__fish_seen_subcommand_from drill' -l cap -x -d 'Data of the scratch image'
+complete -c holdfast -n '__fish_seen_subcommand_from drill' -a '(__holdfast_backups)'
+complete -c holdfast -n '__fish_seen_subcommand_from drill' -l json -d 'Print JSON'
 
 complete -c holdfast -n '__fish_seen_subcommand_from keys; and not __fish_seen_subcommand_from create list show export import' \
     -a 'create list show export import'

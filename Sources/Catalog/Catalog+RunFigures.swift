@@ -1,0 +1,36 @@
+package import BackupNames
+internal import GRDB
+
+/// What RPO, RTO and the drills that are due are told from.
+extension Catalog {
+    /// The newest drill of each disk that had one; with `onlyGood` the newest that went well.
+    package func newestDrills(onlyGood: Bool) throws(CatalogError) -> [DiskName: RunRecord] {
+        let condition = onlyGood ? "AND outcome = '\(RunRecord.good)'" : ""
+        return try read { database in
+            // With max() and no other aggregate the other columns are those of its row (SQLite, "Bare columns in an
+            // aggregate query").
+            let rows = try Row.fetchAll(
+                database.cachedStatement(
+                    sql: """
+                        SELECT *, max(id) FROM run WHERE kind = 'drill' \(condition) GROUP BY org, vm, disk
+                        """))
+            var newest: [DiskName: RunRecord] = [:]
+            for row in rows {
+                let run = try Self.run(row)
+                newest[run.identifier.diskName] = run
+            }
+            return newest
+        }
+    }
+
+    /// The newest restores and drills at a backend that went well, the newest first.
+    package func goodRuns(at backend: ResourceName, limit: Int) throws(CatalogError) -> [RunRecord] {
+        try read { database in
+            try Row.fetchAll(
+                database.cachedStatement(
+                    sql: "SELECT * FROM run WHERE backend = ? AND outcome = ? ORDER BY id DESC LIMIT ?"),
+                arguments: [backend.description, RunRecord.good, limit]
+            ).map(Self.run)
+        }
+    }
+}
