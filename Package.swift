@@ -106,9 +106,8 @@ let package = Package(
         tests(
             "BackupEngineTests",
             [
-                "BackupEngine", "Archive", "BackupNames", "Catalog", "CryptoPrimitives", "Manifest", "OrgKeys",
-                "Storage",
-                "StorageTesting", "Workers", logging,
+                "BackupEngine", "AgeFormat", "Archive", "BackupNames", "Catalog", "CryptoPrimitives", "Manifest",
+                "OrgKeys", "SeekableZstd", "Storage", "StorageTesting", "Workers", logging,
             ]),
         tests("SignatureV4Tests", ["SignatureV4", "CryptoPrimitives"], exclude: ["sign-with-botocore.py"]),
         tests(

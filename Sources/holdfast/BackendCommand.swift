@@ -8,7 +8,9 @@ internal import Storage
 struct BackendCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "backend", abstract: "The places archives are kept.",
-        subcommands: [BackendShowCommand.self, BackendCheckCommand.self, BackendCollectCommand.self])
+        subcommands: [
+            BackendShowCommand.self, BackendCheckCommand.self, BackendCollectCommand.self, BackendCopyCommand.self,
+        ])
 }
 
 /// Whether backends can be used, asked now.

@@ -27,6 +27,9 @@ final class EngineBench {
     let folder: String
     let memory = InMemoryStore()
     let store: FaultInjectingStore
+    /// The store of a second backend, "other".
+    let otherMemory = InMemoryStore()
+    let otherStore: FaultInjectingStore
     let clock = TestClock()
     let backendName: ResourceName
     private(set) var engine: Engine
@@ -37,13 +40,15 @@ final class EngineBench {
         folder = NSTemporaryDirectory() + "holdfast-engine-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         store = FaultInjectingStore(memory)
+        otherStore = FaultInjectingStore(otherMemory)
         backendName = try ResourceName("memory")
         settings = ArchiveSettings(frameByteCount: frameByteCount)
         keysPath = folder + "/keys"
         for org in orgs {
             _ = try KeyDirectory(path: keysPath).create(ResourceName(org), createdAt: "2026-11-22T00:00:00Z")
         }
-        engine = try Self.engine(folder, keysPath, store, backendName, settings, clock)
+        engine = try Self.engine(
+            folder, keysPath, [(backendName, store), (ResourceName("other"), otherStore)], settings, clock)
     }
 
     deinit {
@@ -52,14 +57,14 @@ final class EngineBench {
     }
 
     private static func engine(
-        _ folder: String, _ keysPath: String, _ store: any ObjectStore, _ name: ResourceName,
-        _ settings: ArchiveSettings,
-        _ clock: TestClock
+        _ folder: String, _ keysPath: String, _ stores: [(name: ResourceName, store: any ObjectStore)],
+        _ settings: ArchiveSettings, _ clock: TestClock
     ) throws -> Engine {
         var log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         log.logLevel = .critical
         return Engine(
-            catalog: try Catalog(path: folder + "/catalog.sqlite"), backends: [Backend(name: name, store: store)],
+            catalog: try Catalog(path: folder + "/catalog.sqlite"),
+            backends: stores.map { Backend(name: $0.name, store: $0.store) },
             keys: KeyDirectory(path: keysPath), archiveSettings: settings, memoryBudgetByteCount: 128 << 20,
             stateDirectory: folder, clock: clock, log: log)
     }
@@ -68,12 +73,14 @@ final class EngineBench {
     func reopen(forgetsCatalog: Bool = false) throws {
         engine.close()
         memory.forgetUncompleted()
+        otherMemory.forgetUncompleted()
         if forgetsCatalog {
             for ending in ["", "-wal", "-shm"] {
                 try? FileManager.default.removeItem(atPath: folder + "/catalog.sqlite\(ending)")
             }
         }
-        engine = try Self.engine(folder, keysPath, store, backendName, settings, clock)
+        engine = try Self.engine(
+            folder, keysPath, [(backendName, store), (ResourceName("other"), otherStore)], settings, clock)
     }
 
     /// Makes the journal look as if another boot had left it.
@@ -115,6 +122,15 @@ final class EngineBench {
         defer { try? FileManager.default.removeItem(atPath: path) }
         _ = try engine.restore(identifier, to: path)
         return Array(try Data(contentsOf: URL(fileURLWithPath: path)))
+    }
+
+    func restore(_ identifier: BackupIdentifier, to path: String) throws {
+        _ = try engine.restore(identifier, to: path)
+    }
+
+    /// Bytes of the archive at the backend.
+    func storedByteCount(_ identifier: BackupIdentifier) throws -> UInt64 {
+        UInt64(try #require(memory.bytes(of: ObjectKey(identifier.archiveKey))).count)
     }
 
     /// Changes an object behind everybody's back.

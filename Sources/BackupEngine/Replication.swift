@@ -1,0 +1,135 @@
+internal import Archive
+package import BackupNames
+internal import Catalog
+internal import CryptoPrimitives
+internal import Logging
+internal import Manifest
+internal import Storage
+
+/// What copying a backup to another backend came to.
+package enum ReplicationResult: Sendable {
+    case copied(BackupIdentifier, byteCount: UInt64)
+    /// The same archive is there already.
+    case known(BackupIdentifier)
+}
+
+/// Replicas: the same archive at another backend, as a backup of its own there.
+///
+/// Ciphertext goes to ciphertext; no key is needed but the one that checks the manifest. The SHA-256 of what passes must be the
+/// manifest's before the copy is completed, so a damaged archive is never spread; what a replica of the source has is taken
+/// from there.
+///
+/// | state | a failure or the end of the process here |
+/// |---|---|
+/// | journaled, the upload runs | the upload is aborted, now or by the next start |
+/// | completed | object and sidecar are removed, now or by the next start |
+/// | registered | it exists |
+extension Engine {
+    package func replicate(
+        _ identifier: BackupIdentifier, to name: ResourceName, progress: ProgressReport = { _, _ in }
+    ) throws(EngineError) -> ReplicationResult {
+        let target = try backend(name)
+        let copy = identifier.at(name)
+        do {
+            guard copy != identifier else {
+                throw EngineError(.invalidName, "\(identifier) is at \"\(name)\" already")
+            }
+            guard let record = try catalog.access(identifier) else {
+                throw EngineError(.notFound, "there is no backup \(identifier)")
+            }
+            let manifest = try manifest(of: record).manifest
+            if let header = try catalog.archiveHeader(copy) {
+                guard header == record.archiveHeader else {
+                    throw EngineError(.alreadyExists, "\(copy) is another backup")
+                }
+                return .known(copy)
+            }
+            guard let entry = try claimJournalEntry(for: copy, on: target) else {
+                throw EngineError(.busy, "\(copy) is being made by somebody else")
+            }
+            let upload: any ObjectUpload
+            do {
+                upload = try target.store.upload(target.archiveKey(of: copy))
+                try catalog.updateUpload(entry, uploadIdentifier: upload.identifier)
+            } catch {
+                try? catalog.endUpload(entry)
+                throw error
+            }
+            var isCompleted = false
+            do {
+                try carry(record, manifest, as: copy, to: target, upload, entry, &isCompleted, progress)
+            } catch {
+                giveUp(upload, of: copy, at: target, entry, isCompleted: isCompleted)
+                throw error
+            }
+            log.info("backup \(identifier): copied to \(name)")
+            return .copied(copy, byteCount: record.archiveByteCount)
+        } catch {
+            throw EngineError(error, subject: "copying \(identifier) to \"\(name)\"")
+        }
+    }
+
+    private func carry(
+        _ record: BackupRecord, _ manifest: Manifest, as copy: BackupIdentifier, to target: Backend,
+        _ upload: any ObjectUpload, _ entry: Int64, _ isCompleted: inout Bool,
+        _ progress: ProgressReport
+    ) throws {
+        let identifier = record.identifier
+        let source = try archiveSource(of: record)
+        let digest = try ArchiveHash.compute(of: source, fetchers: fetchers(of: identifier.backend), progress) {
+            try upload.append($0)
+        }
+        guard digest.isEqualInConstantTime(to: manifest.archiveSHA256) else {
+            throw EngineError(
+                .damaged, "\(identifier): the archive's SHA-256 is \(digest), not \(manifest.archiveSHA256)",
+                hint: "a damaged archive is not copied; `holdfast verify` names the place")
+        }
+        let stored = try upload.complete()
+        isCompleted = true
+        guard stored.byteCount == record.archiveByteCount else {
+            throw EngineError(
+                .damaged, "\(record.archiveByteCount) bytes were sent and \(stored.byteCount) are stored")
+        }
+        let sidecar = try ManifestSidecar.encrypt(record.manifestJSON, to: manifest.recipients)
+        let manifestKey = try target.manifestKey(of: copy)
+        _ = try sidecar.withUnsafeBytes { try target.store.putIfAbsent(manifestKey, $0) }
+        try catalog.register(
+            BackupRecord(
+                identifier: copy, manifestJSON: record.manifestJSON, archiveHeader: record.archiveHeader,
+                seekTable: record.seekTable, rawByteCount: record.rawByteCount,
+                archiveByteCount: record.archiveByteCount, dataByteCount: record.dataByteCount,
+                createdAt: record.createdAt), finishing: entry)
+    }
+
+    /// Removes what a copy that failed has left; what cannot be removed now stays in the journal for the next start.
+    private func giveUp(
+        _ upload: any ObjectUpload, of copy: BackupIdentifier, at target: Backend, _ entry: Int64, isCompleted: Bool
+    ) {
+        upload.abort()
+        do {
+            let archiveKey = try target.archiveKey(of: copy)
+            try target.store.abortUpload(identifier: upload.identifier, key: archiveKey)
+            // What somebody else has there is his. A rebuild of the catalog may have taken the finished copy in: what has a row
+            // is not removed.
+            if isCompleted, try catalog.backup(copy) == nil {
+                try target.store.delete(target.manifestKey(of: copy))
+                try target.store.delete(archiveKey)
+            }
+            try catalog.endUpload(entry)
+        } catch {
+            log.error("copy \(copy): clean-up is left to the next start: \(error)")
+        }
+    }
+
+    /// An archive as it is stored, where it belongs or at its replicas; no key is needed.
+    private func archiveSource(of record: BackupRecord) throws -> any ArchiveSource {
+        let identifier = record.identifier
+        let backend = try backend(identifier.backend)
+        let primary = StoredObject(
+            store: backend.store, key: try backend.archiveKey(of: identifier), byteCount: record.archiveByteCount)
+        let replicas = try replicas(
+            of: identifier, header: record.archiveHeader, byteCount: record.archiveByteCount)
+        guard !replicas.isEmpty else { return primary }
+        return ReplicatedSource(identifier: identifier, primary: primary, replicas: replicas, notes: replicaNotes)
+    }
+}
