@@ -57,38 +57,3 @@ package struct AgeIdentity: Sendable {
         return text.withUnsafeBytes { SecretBytes(copying: $0) }
     }
 }
-
-/// Identity files as `age-keygen` writes and `age -i` reads them: comments, empty lines, one identity a line.
-package enum AgeIdentityFile {
-    /// At least one identity, in their order.
-    package static func parse(_ bytes: UnsafeRawBufferPointer) throws(AgeError) -> [AgeIdentity] {
-        var identities: [AgeIdentity] = []
-        var number = 0
-        for line in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
-            number += 1
-            var line = line
-            if line.last == UInt8(ascii: "\r") { line.removeLast() }
-            if line.isEmpty || line.first == UInt8(ascii: "#") { continue }
-            do throws(AgeError) {
-                identities.append(try AgeIdentity(bech32: UnsafeRawBufferPointer(rebasing: line)))
-            } catch {
-                throw AgeError(.identity, "line \(number) is not an age identity")
-            }
-        }
-        guard !identities.isEmpty else { throw AgeError(.identity, "the file holds no age identity") }
-        return identities
-    }
-
-    /// The text of a file with one identity. `createdAt` goes into its comment.
-    package static func serialize(_ identity: AgeIdentity, createdAt: String) -> SecretBytes {
-        let comments = Array("# created: \(createdAt)\n# public key: \(identity.recipient)\n".utf8)
-        let key = identity.encoded()
-        return SecretBytes(count: comments.count + key.count + 1) { output in
-            output.copyBytes(from: comments)
-            key.withUnsafeBytes {
-                UnsafeMutableRawBufferPointer(rebasing: output[comments.count...]).copyMemory(from: $0)
-            }
-            output[output.count - 1] = UInt8(ascii: "\n")
-        }
-    }
-}

@@ -30,7 +30,8 @@ extension EngineError.Code {
     package var condemnsBackup: Bool {
         switch self {
         case .notFound, .notAuthentic, .swapped, .damaged, .truncated, .sidecarMissing, .wrongKey: true
-        case .invalidName, .alreadyExists, .noKey, .badKeyFile, .catalog, .backendUnavailable, .backendTimedOut,
+        case .invalidName, .alreadyExists, .noKey, .badKeyFile, .keyInUse, .catalog, .backendUnavailable,
+            .backendTimedOut,
             .backendDenied, .backendFull, .source, .emptyImage, .incompleteImage, .target, .targetInUse,
             .targetTooSmall, .busy, .cancelled:
             false

@@ -195,7 +195,7 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
         }
         do {
             let manifest = manifest(facts)
-            let sealed = manifest.sealed(with: key.sealKey)
+            let sealed = manifest.sealed(with: key.currentSealKey)
             let sidecar = try ManifestSidecar.encrypt(sealed, to: recipients)
             _ = try sidecar.withUnsafeBytes { try backend.store.putIfAbsent(manifestKey, $0) }
             let record = BackupRecord(

@@ -84,7 +84,7 @@ extension Engine {
         var bytes = [UInt8](repeating: 0, count: Int(sidecar.byteCount))
         try bytes.withUnsafeMutableBytes { try backend.store.read(sidecar.key, at: 0, into: $0) }
         let json = try ManifestSidecar.decrypt(bytes, identities: key.identities)
-        let manifest = try Manifest(verifying: json, sealKey: key.sealKey)
+        let manifest = try Manifest(verifying: json, sealKeys: key.sealKeys)
         // Whose and of when; the backend's name is this host's own affair.
         let named = manifest.identifier
         guard named.org == identifier.org, named.vm == identifier.vm, named.date == identifier.date,

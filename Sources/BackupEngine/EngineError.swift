@@ -20,6 +20,8 @@ package struct EngineError: Error, CustomStringConvertible {
         case wrongKey
         /// The key file is malformed, or others may read it.
         case badKeyFile
+        /// The key cannot go: it is the last that opens a backup.
+        case keyInUse
         /// The manifest or sidecar is not authentic: changed, or made by somebody without the org's key.
         case notAuthentic
         /// The archive is not the one the manifest names: swapped, replayed, encrypted anew.
@@ -127,6 +129,9 @@ package struct EngineError: Error, CustomStringConvertible {
     }
 
     private static func code(of error: KeyError) -> Code {
-        error.code == .absent ? .noKey : .badKeyFile
+        switch error.code {
+        case .absent, .noSuchIdentity, .writeOnly: .noKey
+        case .exists, .insecureMode, .malformed, .inaccessible: .badKeyFile
+        }
     }
 }

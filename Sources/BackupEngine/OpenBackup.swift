@@ -50,7 +50,7 @@ extension Engine {
         let identifier = record.identifier
         let key = try key(of: identifier.org)
         do {
-            var manifest = try Manifest(verifying: record.manifestJSON, sealKey: key.sealKey)
+            var manifest = try Manifest(verifying: record.manifestJSON, sealKeys: key.sealKeys)
             // A backend may have another name here than on the host that made the backup: then this host's name counts.
             let named = manifest.identifier
             manifest.identifier = BackupIdentifier(

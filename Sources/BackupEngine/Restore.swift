@@ -246,7 +246,8 @@ extension EngineError.Code {
         switch self {
         case .backendUnavailable, .backendTimedOut, .backendDenied, .backendFull, .target, .cancelled, .busy, .source:
             true
-        case .invalidName, .notFound, .alreadyExists, .noKey, .wrongKey, .badKeyFile, .notAuthentic, .swapped, .damaged,
+        case .invalidName, .notFound, .alreadyExists, .noKey, .wrongKey, .badKeyFile, .keyInUse, .notAuthentic,
+            .swapped, .damaged,
             .truncated, .sidecarMissing, .catalog, .emptyImage, .incompleteImage, .targetInUse, .targetTooSmall:
             false
         }

@@ -69,7 +69,7 @@ extension Engine {
         return cleared
     }
 
-    private func isAlive(_ entry: UploadRecord) -> Bool {
+    func isAlive(_ entry: UploadRecord) -> Bool {
         ProcessIdentity(
             process: entry.ownerProcess, startTicks: entry.ownerStartTicks, bootIdentifier: entry.ownerBootIdentifier
         ).isAlive

@@ -86,7 +86,7 @@ package struct FileSystemError: Error, CustomStringConvertible {
             case .notFound: .notFound
             case .alreadyExists: .exists
             case .noKey: .noKey
-            case .wrongKey, .badKeyFile: .keyRejected
+            case .wrongKey, .badKeyFile, .keyInUse: .keyRejected
             case .notAuthentic, .swapped, .damaged, .truncated: .notAuthentic
             case .sidecarMissing, .catalog, .source, .emptyImage, .incompleteImage, .target, .targetInUse,
                 .targetTooSmall, .cancelled:

@@ -6,11 +6,14 @@ internal import SystemIO
 
 /// The folder of key files: `<org>.agekey`, standard age identity files usable with `age -i` as they are, and
 /// `<org>.writekey` for orgs that this host may only write for. All are mode 0600, in a folder of mode 0700.
+///
+/// A file may hold several identities. The first is the current one: new backups are encrypted to it, and it seals their
+/// manifests. The others open what was made before.
 package struct KeyDirectory: Sendable {
     package let path: String
 
-    private static let identityEnding = ".agekey"
-    private static let writeOnlyEnding = ".writekey"
+    static let identityEnding = ".agekey"
+    static let writeOnlyEnding = ".writekey"
     private static let sealInfo = Array("holdfast/manifest/v1".utf8)
 
     package init(path: String) {
@@ -43,25 +46,39 @@ package struct KeyDirectory: Sendable {
         return orgs.sorted()
     }
 
-    private func identityKey(_ org: ResourceName, _ secret: SecretBytes) throws(KeyError) -> OrgKey {
-        let identities: [AgeIdentity]
+    /// The identities of an org, the current one first; on a write-only host the one recipient.
+    package func entries(of org: ResourceName) throws(KeyError) -> [KeyEntry] {
+        guard let secret = try read(org, Self.identityEnding) else {
+            return [KeyEntry(recipient: try key(for: org).recipient, createdAt: nil, isCurrent: true)]
+        }
+        return try entries(org, secret).enumerated().map { index, entry in
+            KeyEntry(recipient: entry.identity.recipient, createdAt: entry.createdAt, isCurrent: index == 0)
+        }
+    }
+
+    func entries(_ org: ResourceName, _ secret: SecretBytes) throws(KeyError) -> [AgeIdentityFile.Entry] {
         do throws(AgeError) {
-            identities = try secret.withUnsafeBytes { bytes in
-                Result { () throws(AgeError) in try AgeIdentityFile.parse(bytes) }
+            return try secret.withUnsafeBytes { bytes in
+                Result { () throws(AgeError) in try AgeIdentityFile.entries(bytes) }
             }.get()
         } catch {
             let path = file(org, Self.identityEnding)
             throw KeyError(.malformed, path, "is no age identity file: \(error)", cause: error)
         }
-        guard let first = identities.first else { preconditionFailure("internal error: a key file without identities") }
-        return OrgKey(org: org, identities: identities, recipient: first.recipient, sealKey: Self.sealKey(of: first))
     }
 
-    private func writeOnlyKey(_ org: ResourceName, _ secret: SecretBytes) throws(KeyError) -> OrgKey {
+    func identityKey(_ org: ResourceName, _ secret: SecretBytes) throws(KeyError) -> OrgKey {
+        let identities = try entries(org, secret).map(\.identity)
+        guard let first = identities.first else { preconditionFailure("internal error: a key file without identities") }
+        return OrgKey(
+            org: org, identities: identities, recipient: first.recipient, sealKeys: identities.map(Self.sealKey(of:)))
+    }
+
+    func writeOnlyKey(_ org: ResourceName, _ secret: SecretBytes) throws(KeyError) -> OrgKey {
         guard let parsed = secret.withUnsafeBytes({ WriteOnlyKeyFile.parse($0) }) else {
             throw KeyError(.malformed, file(org, Self.writeOnlyEnding), "is no write-only key file")
         }
-        return OrgKey(org: org, identities: [], recipient: parsed.recipient, sealKey: parsed.sealKey)
+        return OrgKey(org: org, identities: [], recipient: parsed.recipient, sealKeys: parsed.sealKeys)
     }
 
     /// HKDF-SHA-256 of the identity's 32 secret bytes, info `holdfast/manifest/v1`.
@@ -70,7 +87,7 @@ package struct KeyDirectory: Sendable {
     }
 
     /// nil where there is no such file. Refuses one that others may read.
-    private func read(_ org: ResourceName, _ ending: String) throws(KeyError) -> SecretBytes? {
+    func read(_ org: ResourceName, _ ending: String) throws(KeyError) -> SecretBytes? {
         let path = file(org, ending)
         let secret: SecretBytes
         let permissions: UInt32
@@ -96,7 +113,7 @@ package struct KeyDirectory: Sendable {
         try refuseExisting(org)
         try store(AgeIdentityFile.serialize(identity, createdAt: createdAt), org, Self.identityEnding)
         return OrgKey(
-            org: org, identities: [identity], recipient: identity.recipient, sealKey: Self.sealKey(of: identity))
+            org: org, identities: [identity], recipient: identity.recipient, sealKeys: [Self.sealKey(of: identity)])
     }
 
     /// Takes in an age identity file or a write-only file, as it is. Refuses anything else, and to overwrite a key.
@@ -119,7 +136,7 @@ package struct KeyDirectory: Sendable {
         throw KeyError(.writeOnly, key.org.description, "has only a write-only key here")
     }
 
-    /// What a host needs that may back up and not read.
+    /// What a host needs that may back up and not read: the current recipient, and all seal keys.
     package func exportWriteOnly(_ org: ResourceName) throws(KeyError) -> SecretBytes {
         WriteOnlyKeyFile.serialize(try key(for: org))
     }
@@ -132,7 +149,7 @@ package struct KeyDirectory: Sendable {
     }
 
     /// O_EXCL, mode 0600, synced with its folder: a key that was reported is there after a crash.
-    private func store(_ secret: SecretBytes, _ org: ResourceName, _ ending: String) throws(KeyError) {
+    func store(_ secret: SecretBytes, _ org: ResourceName, _ ending: String) throws(KeyError) {
         let path = file(org, ending)
         do throws(Errno) {
             try makeDirectories(self.path, mode: 0o700)
@@ -160,5 +177,5 @@ package struct KeyDirectory: Sendable {
         }
     }
 
-    private func file(_ org: ResourceName, _ ending: String) -> String { "\(path)/\(org)\(ending)" }
+    func file(_ org: ResourceName, _ ending: String) -> String { "\(path)/\(org)\(ending)" }
 }

@@ -110,6 +110,12 @@ package struct OwnedFile: ~Copyable, Sendable {
         try Errno.check { fchmod(number, mode) }
     }
 
+    /// Sets owner and group. The corresponding C function is `fchown`.
+    package func setOwner(user: UInt32, group: UInt32) throws(Errno) {
+        let number = descriptor
+        try Errno.check { fchown(number, user, group) }
+    }
+
     /// Takes the advisory lock of the whole open file, without waiting. It ends when the file is closed.
     ///
     /// Returns false if another open file has it. The corresponding C function is `flock`.

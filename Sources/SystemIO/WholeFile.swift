@@ -4,8 +4,11 @@ import Glibc
 /// new, never a part.
 ///
 /// The bytes go to a temporary name in the same folder (`.<name>.<random>.tmp`), which is made durable, renamed and
-/// its folder made durable. `mode` is exact, without the umask. After an error the temporary name is removed.
-package func atomicReplace(_ path: String, _ bytes: UnsafeRawBufferPointer, mode: UInt32) throws(Errno) {
+/// its folder made durable. `mode` is exact, without the umask. With `owner` the new file gets that owner and group; only root
+/// may give one that is not its own. After an error the temporary name is removed.
+package func atomicReplace(
+    _ path: String, _ bytes: UnsafeRawBufferPointer, mode: UInt32, owner: (user: UInt32, group: UInt32)? = nil
+) throws(Errno) {
     let folder = Folder.parentPath(of: path)
     let name = String(path.reversed().drop { $0 == "/" }.prefix { $0 != "/" }.reversed())
     guard !name.isEmpty else { throw .invalidArgument }
@@ -14,6 +17,12 @@ package func atomicReplace(_ path: String, _ bytes: UnsafeRawBufferPointer, mode
     let file = try OwnedFile(
         opening: temporary, for: .write, options: [.create, .exclusive, .noFollow], mode: mode)
     do {
+        if let owner {
+            let facts = try file.facts()
+            if facts.owner != owner.user || facts.group != owner.group {
+                try file.setOwner(user: owner.user, group: owner.group)
+            }
+        }
         try file.setPermissions(mode)
         try file.write(bytes, at: 0)
         try file.synchronize()

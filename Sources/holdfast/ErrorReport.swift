@@ -67,7 +67,7 @@ struct ErrorReport {
     private static func exitCode(of code: EngineError.Code) -> Int32 {
         switch code {
         case .invalidName, .notFound: 3
-        case .noKey, .wrongKey, .badKeyFile: 4
+        case .noKey, .wrongKey, .badKeyFile, .keyInUse: 4
         case .notAuthentic, .swapped, .damaged, .truncated, .sidecarMissing: 5
         case .backendUnavailable, .backendTimedOut, .backendDenied, .backendFull: 6
         case .source, .emptyImage, .incompleteImage: 7

@@ -3,16 +3,15 @@ internal import ArgumentParser
 internal import BackupEngine
 internal import BackupNames
 internal import Configuration
-internal import CryptoPrimitives
 internal import Foundation
 internal import OrgKeys
-internal import SystemIO
 
 struct KeysCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "keys", abstract: "The orgs' keys: standard age identity files.",
         subcommands: [
-            CreateKey.self, ListKeys.self, ShowKey.self, ExportKey.self, ImportKey.self,
+            CreateKey.self, ListKeys.self, ShowKey.self, ExportKey.self, ImportKey.self, RotateKey.self,
+            DeleteKey.self,
         ])
 }
 
@@ -23,9 +22,42 @@ struct KeyOptions: ParsableArguments {
     func directory() throws -> KeyDirectory {
         KeyDirectory(path: try Configuration.load(path: common.config).keysDirectory)
     }
+
+    /// As the comments of age's key files have it.
+    static var now: String { ISO8601DateFormatter().string(from: Date()) }
 }
 
-private func describe(_ key: OrgKey) -> String { key.canRead ? "read and write" : "write only" }
+/// An org's key, as JSON.
+struct KeyRow: Encodable {
+    struct Identity: Encodable {
+        let recipient: String
+        let created_at: String?
+        let current: Bool
+    }
+
+    let org: String
+    let recipient: String
+    let can_read: Bool
+    let identities: [Identity]
+    /// The keys besides that the org's archives are encrypted to.
+    let recovery_recipients: [String]
+
+    init(_ org: ResourceName, _ directory: KeyDirectory, _ configuration: Configuration) throws {
+        let key = try directory.key(for: org)
+        self.org = "\(org)"
+        recipient = key.recipient.string
+        can_read = key.canRead
+        identities = try directory.entries(of: org).map {
+            Identity(recipient: $0.recipient.string, created_at: $0.createdAt, current: $0.isCurrent)
+        }
+        recovery_recipients = configuration.orgs.first { $0.name == org }?.recoveryRecipients ?? []
+    }
+
+    func use(_ identity: Identity) -> String {
+        guard can_read else { return "write only" }
+        return identity.current ? "read and write" : "read"
+    }
+}
 
 struct CreateKey: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -35,8 +67,7 @@ struct CreateKey: ParsableCommand {
     @Argument(help: "The org.") var org: String
 
     func run() throws {
-        let now = ISO8601DateFormatter().string(from: Date())
-        let key = try keys.directory().create(ResourceName(org), createdAt: now)
+        let key = try keys.directory().create(ResourceName(org), createdAt: KeyOptions.now)
         StandardStream.output.write("\(key.recipient)\n")
         StandardStream.error.write(
             "hint: without this key the backups of \"\(org)\" cannot be read: keep a copy elsewhere (holdfast keys export)\n"
@@ -46,74 +77,47 @@ struct CreateKey: ParsableCommand {
 
 struct ListKeys: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "List the orgs that have a key here.")
+        commandName: "list", abstract: "List the orgs that have a key here, with all identities; the current one first."
+    )
 
     @OptionGroup var keys: KeyOptions
     @Flag(help: "Print JSON.") var json = false
 
-    struct Row: Encodable {
-        let org: String
-        let recipient: String
-        let can_read: Bool
-    }
-
     func run() throws {
-        let directory = try keys.directory()
-        let rows = try directory.list().map { org in
-            let key = try directory.key(for: org)
-            return Row(org: "\(org)", recipient: key.recipient.string, can_read: key.canRead)
-        }
+        let configuration = try Configuration.load(path: keys.common.config)
+        let directory = KeyDirectory(path: configuration.keysDirectory)
+        let rows = try directory.list().map { try KeyRow($0, directory, configuration) }
         if json { return try printJSON(rows) }
         printTable(
-            ["ORG", "RECIPIENT", "USE"],
-            rows.map { [$0.org, $0.recipient, $0.can_read ? "read and write" : "write only"] })
+            ["ORG", "RECIPIENT", "USE", "CREATED"],
+            rows.flatMap { row in
+                row.identities.map { [row.org, $0.recipient, row.use($0), $0.created_at ?? "-"] }
+            })
     }
 }
 
 struct ShowKey: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "show", abstract: "Show the public half of an org's key.")
+        commandName: "show", abstract: "Show the public half of an org's key, and who else can read its backups.")
 
     @OptionGroup var keys: KeyOptions
     @Argument(help: "The org.") var org: String
     @Flag(help: "Print JSON.") var json = false
 
     func run() throws {
-        let key = try keys.directory().key(for: ResourceName(org))
-        if json {
-            return try printJSON(ListKeys.Row(org: org, recipient: key.recipient.string, can_read: key.canRead))
+        let configuration = try Configuration.load(path: keys.common.config)
+        let row = try KeyRow(ResourceName(org), KeyDirectory(path: configuration.keysDirectory), configuration)
+        if json { return try printJSON(row) }
+        var text = "org         \(row.org)\nrecipient   \(row.recipient)\n"
+        text += "use         \(row.can_read ? "read and write" : "write only")\n"
+        for identity in row.identities {
+            if identity.current {
+                if let createdAt = identity.created_at { text += "created     \(createdAt)\n" }
+            } else {
+                text += "older       \(identity.recipient)" + (identity.created_at.map { " of \($0)" } ?? "") + "\n"
+            }
         }
-        StandardStream.output.write("org         \(org)\nrecipient   \(key.recipient)\nuse         \(describe(key))\n")
-    }
-}
-
-struct ExportKey: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "export", abstract: "Write an org's key to standard output: keep it secret.")
-
-    @OptionGroup var keys: KeyOptions
-    @Argument(help: "The org.") var org: String
-    @Flag(help: "Only what a host needs to back up, without being able to read.") var writeOnly = false
-
-    func run() throws {
-        let directory = try keys.directory()
-        let org = try ResourceName(org)
-        let secret = try writeOnly ? directory.exportWriteOnly(org) : directory.exportIdentity(org)
-        try secret.withUnsafeBytes { try SecretFile.writeToStandardOutput($0) }
-    }
-}
-
-struct ImportKey: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "import", abstract: "Take in an org's key: an age identity file or a write-only file.")
-
-    @OptionGroup var keys: KeyOptions
-    @Argument(help: "The org.") var org: String
-    @Argument(help: "The file, or - for standard input.") var file: String
-
-    func run() throws {
-        let secret = try SecretFile.read(file)
-        let key = try secret.withUnsafeBytes { try keys.directory().importKey(ResourceName(org), $0) }
-        StandardStream.output.write("\(key.recipient)\n")
+        for recipient in row.recovery_recipients { text += "recovery    \(recipient)\n" }
+        StandardStream.output.write(text)
     }
 }

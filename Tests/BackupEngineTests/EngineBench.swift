@@ -58,19 +58,19 @@ final class EngineBench {
 
     private static func engine(
         _ folder: String, _ keysPath: String, _ stores: [(name: ResourceName, store: any ObjectStore)],
-        _ settings: ArchiveSettings, _ clock: TestClock
+        _ settings: ArchiveSettings, _ clock: TestClock, _ orgs: [ResourceName: OrgSettings] = [:]
     ) throws -> Engine {
         var log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         log.logLevel = .critical
         return Engine(
             catalog: try Catalog(path: folder + "/catalog.sqlite"),
             backends: stores.map { Backend(name: $0.name, store: $0.store) },
-            keys: KeyDirectory(path: keysPath), archiveSettings: settings, memoryBudgetByteCount: 128 << 20,
+            keys: KeyDirectory(path: keysPath), orgs: orgs, archiveSettings: settings, memoryBudgetByteCount: 128 << 20,
             stateDirectory: folder, clock: clock, log: log)
     }
 
     /// As after the end of the process: nothing but the disk and the backend is left. With `forgetsCatalog` the catalog too.
-    func reopen(forgetsCatalog: Bool = false) throws {
+    func reopen(forgetsCatalog: Bool = false, orgs: [ResourceName: OrgSettings] = [:]) throws {
         engine.close()
         memory.forgetUncompleted()
         otherMemory.forgetUncompleted()
@@ -80,7 +80,7 @@ final class EngineBench {
             }
         }
         engine = try Self.engine(
-            folder, keysPath, [(backendName, store), (ResourceName("other"), otherStore)], settings, clock)
+            folder, keysPath, [(backendName, store), (ResourceName("other"), otherStore)], settings, clock, orgs)
     }
 
     /// Makes the journal look as if another boot had left it.

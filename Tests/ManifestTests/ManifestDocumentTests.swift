@@ -70,7 +70,7 @@ struct ManifestDocumentTests {
     @Test func `the example is authentic, and sealing its facts again gives the same bytes`() throws {
         let bytes = Array(try text("json").utf8)
         #expect(try bytes.count == byteCount("manifest"))
-        let manifest = try Manifest(verifying: bytes, sealKey: sealKey)
+        let manifest = try Manifest(verifying: bytes, sealKeys: [sealKey])
         #expect(manifest.recipients == [identity.recipient.string])
         #expect(manifest.createdAt == manifest.identifier.date.secondsSince1970)
         #expect(manifest.sealed(with: sealKey) == bytes)

@@ -35,7 +35,7 @@ struct ManifestTests {
 
     private func code(_ bytes: [UInt8]) -> ManifestError.Code? {
         do throws(ManifestError) {
-            _ = try Manifest(verifying: bytes, sealKey: sealKey)
+            _ = try Manifest(verifying: bytes, sealKeys: [sealKey])
             return nil
         } catch {
             return error.code
@@ -48,7 +48,7 @@ struct ManifestTests {
 
     @Test func `what was sealed comes back whole`() throws {
         var manifest = try Manifest.sample()
-        #expect(try Manifest(verifying: manifest.sealed(with: sealKey), sealKey: sealKey) == manifest)
+        #expect(try Manifest(verifying: manifest.sealed(with: sealKey), sealKeys: [sealKey]) == manifest)
         #expect(try Manifest(unverified: manifest.sealed(with: sealKey)) == manifest)
         manifest.region = nil
         manifest.country = nil
@@ -56,12 +56,12 @@ struct ManifestTests {
         manifest.recipients = []
         manifest.rawByteCount = .max
         manifest.archiveByteCount = 0
-        #expect(try Manifest(verifying: manifest.sealed(with: sealKey), sealKey: sealKey) == manifest)
+        #expect(try Manifest(verifying: manifest.sealed(with: sealKey), sealKeys: [sealKey]) == manifest)
     }
 
     @Test func `the code is HMAC-SHA-256 over the sorted members without white space`() throws {
         let bytes = sealed(Self.canonical(Self.members))
-        let manifest = try Manifest(verifying: bytes, sealKey: sealKey)
+        let manifest = try Manifest(verifying: bytes, sealKeys: [sealKey])
         #expect(manifest.rawByteCount == 456)
         #expect(manifest.partitions.first?.name == "root")
         let printed = String(decoding: manifest.sealed(with: sealKey), as: UTF8.self)
@@ -93,7 +93,7 @@ struct ManifestTests {
             var changed = bytes
             changed[index] ^= 1 << UInt8.random(in: 0..<8)
             // A space that becomes a tab says the same: then the facts are the same too.
-            guard let manifest = try? Manifest(verifying: changed, sealKey: sealKey) else { continue }
+            guard let manifest = try? Manifest(verifying: changed, sealKeys: [sealKey]) else { continue }
             #expect(manifest == original, "byte \(index)")
         }
     }
@@ -151,7 +151,7 @@ struct ManifestTests {
         let bytes = sealed(
             replacing("tool", "\"\(text)\""),
             code: authenticationCode(ofCanonical: replacing("tool", "\"\(canonical)\""), sealKey))
-        #expect(try Manifest(verifying: bytes, sealKey: sealKey).toolVersion == "A\"\\/\u{8}\u{c}\n\r\té日😀\0é😀")
+        #expect(try Manifest(verifying: bytes, sealKeys: [sealKey]).toolVersion == "A\"\\/\u{8}\u{c}\n\r\té日😀\0é😀")
     }
 
     @Test(arguments: [#"\ud83d"#, #"\ude00"#, #"\ud83dx"#, #"\ud83d\u0041"#, #"\u12"#, #"\u+123"#, #"\q"#, #"\"#])

@@ -27,7 +27,7 @@ struct SampleManifestTests {
         let identity = try identity(folder)
         let sidecar = Array(try Data(contentsOf: folder.appendingPathComponent("manifest.age")))
         let sealed = try ManifestSidecar.decrypt(sidecar, identities: [identity])
-        let manifest = try Manifest(verifying: sealed, sealKey: sealKey(identity))
+        let manifest = try Manifest(verifying: sealed, sealKeys: [sealKey(identity)])
         let hash = try String(contentsOf: folder.appendingPathComponent("disk.raw.sha256"), encoding: .utf8)
         #expect(hash.hasPrefix(manifest.rawSHA256.hexadecimal + "  "))
         let archive = Array(try Data(contentsOf: folder.appendingPathComponent("disk.raw.zst.age")))

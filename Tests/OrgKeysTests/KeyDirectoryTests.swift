@@ -55,7 +55,7 @@ struct KeyDirectoryTests {
         #expect(try directory.list() == [acme])
         let read = try directory.key(for: acme)
         #expect(read.recipient == key.recipient)
-        #expect(read.sealKey.isEqual(to: key.sealKey))
+        #expect(read.currentSealKey.isEqual(to: key.currentSealKey))
         #expect(read.identities.count == 1)
     }
 
@@ -64,7 +64,7 @@ struct KeyDirectoryTests {
         let identity = try #require(key.identities.first)
         let expected = HKDFSHA256.deriveKey(
             from: identity.secretKey, salt: [], info: Array("holdfast/manifest/v1".utf8), count: 32)
-        #expect(key.sealKey.isEqual(to: expected))
+        #expect(key.currentSealKey.isEqual(to: expected))
     }
 
     @Test func `stock age-keygen reads a new key and finds the same recipient`() throws {
@@ -200,7 +200,7 @@ struct KeyDirectoryTests {
         let imported = try exported.withUnsafeBytes { try other.importKey(acme, $0) }
         #expect(!imported.canRead)
         #expect(imported.recipient == key.recipient)
-        #expect(imported.sealKey.isEqual(to: key.sealKey))
+        #expect(imported.currentSealKey.isEqual(to: key.currentSealKey))
         #expect(try mode(other.path + "/acme.writekey") == 0o600)
         #expect(!FileManager.default.fileExists(atPath: other.path + "/acme.agekey"))
         #expect(bytes(try other.exportWriteOnly(acme)) == exported)

@@ -74,13 +74,15 @@ _holdfast() {
         drill:*)
             words="--org --due --limit --scratch --cap --json --config -h --help $(_holdfast_backups "${config[@]}")"
             ;;
-        keys:) words="create list show export import -h --help" ;;
+        keys:) words="create list show export import rotate delete -h --help" ;;
         keys:create) words="--config -h --help" ;;
         keys:list) words="--json --config -h --help" ;;
         keys:show) words="--json --config -h --help $(_holdfast_orgs "${config[@]}")" ;;
         keys:export) words="--write-only --config -h --help $(_holdfast_orgs "${config[@]}")" ;;
+        keys:rotate) words="--config -h --help $(_holdfast_orgs "${config[@]}")" ;;
+        keys:delete) words="--config -h --help $(_holdfast_orgs "${config[@]}")" ;;
         keys:import)
-            words="--config -h --help"
+            words="--add --config -h --help"
             if [[ $positional -gt 0 ]]; then files=yes; fi
             ;;
         backend:) words="show check gc -h --help" ;;

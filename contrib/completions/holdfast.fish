@@ -52,12 +52,13 @@ complete -c holdfast -n '__fish_seen_subcommand_from drill' -l cap -x -d 'Data o
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -a '(__holdfast_backups)'
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -l json -d 'Print JSON'
 
-complete -c holdfast -n '__fish_seen_subcommand_from keys; and not __fish_seen_subcommand_from create list show export import' \
-    -a 'create list show export import'
-complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from show export' -a '(__holdfast_orgs)'
+complete -c holdfast -n '__fish_seen_subcommand_from keys; and not __fish_seen_subcommand_from create list show export import rotate delete' \
+    -a 'create list show export import rotate delete'
+complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from show export rotate delete' -a '(__holdfast_orgs)'
 complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from export' -l write-only \
     -d 'Only what is needed to back up'
-complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from import' -F
+complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from import' -F -l add \
+    -d 'Add to the key that is there'
 
 complete -c holdfast -n '__fish_seen_subcommand_from backend; and not __fish_seen_subcommand_from show check gc' -a 'show check gc'
 complete -c holdfast -n '__fish_seen_subcommand_from backend; and __fish_seen_subcommand_from show' -l probe \
