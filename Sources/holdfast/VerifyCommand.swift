@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import BackupEngine
 internal import BackupNames
 internal import Catalog
+internal import Configuration
 internal import CryptoPrimitives
 
 struct VerifyCommand: ParsableCommand {
@@ -21,10 +22,24 @@ struct VerifyCommand: ParsableCommand {
     @Flag(help: "Also the hash of the archive, which is fetched: needs no key.") var archive = false
     @Flag(help: "Also every frame, and the hash of the disk. This is what is done unless said otherwise.") var raw =
         false
+    @Option(
+        help: ArgumentHelp(
+            "Check only what is due at this rate, such as 14%/day: oldest check first, and some frames at random.",
+            valueName: "rate"))
+    var sample: String?
+    @Option(help: "With --sample: the most that is fetched in a day, such as 50GiB.") var egress: String?
     @Flag(help: "Print the result as JSON: an object for one name, a list for patterns.") var json = false
 
     func validate() throws {
-        guard all || !names.isEmpty else { throw ValidationError("name a backup, or say --all") }
+        if let sample, ScrubRate(sample) == nil {
+            throw ValidationError("--sample wants a rate above 0 and up to 100 %, such as 14%/day")
+        }
+        guard egress == nil || sample != nil else { throw ValidationError("--egress goes with --sample") }
+        if let egress, SizeText.byteCount(egress) == nil {
+            throw ValidationError("--egress wants a size, such as 50GiB")
+        }
+        guard sample == nil || !presence else { throw ValidationError("--sample goes with --archive or --raw") }
+        guard all || !names.isEmpty || sample != nil else { throw ValidationError("name a backup, or say --all") }
         guard !all || names.isEmpty else { throw ValidationError("--all goes without names") }
         guard [presence, archive, raw].count(where: { $0 }) <= 1 else {
             throw ValidationError("--presence, --archive and --raw exclude each other")
@@ -34,6 +49,7 @@ struct VerifyCommand: ParsableCommand {
     private var depth: CheckDepth { presence ? .presence : archive ? .archive : .raw }
 
     func run() throws {
+        if let sample, let rate = ScrubRate(sample) { return try scrub(rate) }
         let failure: EngineError? = try common.withEngine { engine, _ in
             let identifiers =
                 try names.count == 1 && isOneName ? [engine.find(names[0])] : engine.select(names)
@@ -63,6 +79,39 @@ struct VerifyCommand: ParsableCommand {
     }
 
     private var isOneName: Bool { (try? BackupPattern(names[0])) != nil }
+
+    /// What is due.
+    private func scrub(_ rate: ScrubRate) throws {
+        let failure: EngineError? = try common.withEngine { engine, _ in
+            let line = ProgressLine()
+            defer { line.end() }
+            var random = SystemRandomNumberGenerator()
+            let result = try engine.scrub(
+                Set(engine.select(names)), rate, egressPerDay: egress.flatMap(SizeText.byteCount).map { UInt64($0) },
+                depth: depth,
+                random: &random
+            ) {
+                line.show("verify \($0.vm)", $1, $2)
+            } report: { report in
+                line.end()
+                if !json { show(report, engine) }
+            }
+            line.end()
+            for failure in result.failures.dropFirst() { ErrorReport(failure.error)?.print() }
+            for identifier in result.tooLarge {
+                StandardStream.error.write("warning: \(identifier) is larger than --egress and is never checked\n")
+            }
+            if json {
+                try printReports(result.reports, engine)
+            } else {
+                StandardStream.output.write(
+                    "scrubbed    \(result.reports.count) archives, \(result.sampledFrames) frames at random, "
+                        + "\(readableSize(result.fetchedByteCount)) fetched; \(result.leftCount) are not due\n")
+            }
+            return result.reports.lazy.compactMap(\.findings.first?.error).first ?? result.failures.first?.error
+        }
+        if let failure { throw failure }
+    }
 
     // MARK: Output
 
