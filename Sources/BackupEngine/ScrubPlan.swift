@@ -23,7 +23,7 @@ package struct ScrubRate: Sendable, Hashable {
 ///   is taken with six days' share. No day fetches more than `egressPerDay`.
 /// - Beside them, frames at random of the archives that are not due, for up to a hundredth of a day's share.
 ///
-/// With 14 % a day everything is checked within 7.2 days.
+/// With 14 % a day everything is checked within 7.2 days; where one archive is most of all there is, within two weeks.
 package struct ScrubPlan: Sendable, Hashable {
     package struct Item: Sendable, Hashable {
         package let identifier: BackupIdentifier
