@@ -23,9 +23,12 @@ package struct SystemClock: WallClock {
 package struct OrgSettings: Sendable {
     /// Further keys that every archive of the org is encrypted to.
     package var recoveryRecipients: [AgeRecipient]
+    /// When something is overdue; nil: as for all others.
+    package var thresholds: StatusThresholds?
 
-    package init(recoveryRecipients: [AgeRecipient] = []) {
+    package init(recoveryRecipients: [AgeRecipient] = [], thresholds: StatusThresholds? = nil) {
         self.recoveryRecipients = recoveryRecipients
+        self.thresholds = thresholds
     }
 }
 
@@ -64,6 +67,8 @@ package final class Engine: Sendable {
     package let backends: [ResourceName: Backend]
     package let keys: KeyDirectory
     package let orgs: [ResourceName: OrgSettings]
+    /// When something is overdue, of orgs that say nothing else.
+    package let thresholds: StatusThresholds
     package let archiveSettings: ArchiveSettings
     package let memory: MemoryPlan
     /// Ranges of remote archives on the disk; nil keeps none.
@@ -85,7 +90,8 @@ package final class Engine: Sendable {
 
     package init(
         catalog: Catalog, backends: [Backend], keys: KeyDirectory, orgs: [ResourceName: OrgSettings] = [:],
-        archiveSettings: ArchiveSettings = ArchiveSettings(), memoryBudgetByteCount: Int = 256 << 20,
+        thresholds: StatusThresholds = .standard, archiveSettings: ArchiveSettings = ArchiveSettings(),
+        memoryBudgetByteCount: Int = 256 << 20,
         rangeCache: RangeCache? = nil, stateDirectory: String? = nil,
         clock: any WallClock = SystemClock(), log: Logger
     ) {
@@ -93,6 +99,7 @@ package final class Engine: Sendable {
         self.backends = Dictionary(backends.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         self.keys = keys
         self.orgs = orgs
+        self.thresholds = thresholds
         self.archiveSettings = archiveSettings
         self.rangeCache = rangeCache
         self.stateDirectory = stateDirectory

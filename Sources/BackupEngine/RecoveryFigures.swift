@@ -58,7 +58,7 @@ package enum RecoveryFigures {
     ) -> RecoveryTime {
         if let measuredMilliseconds { return .measured(milliseconds: measuredMilliseconds) }
         guard let bytesPerSecond, bytesPerSecond > 0 else { return .unknown }
-        let milliseconds = (Double(rawByteCount) * 1000 / bytesPerSecond).rounded(.up)
+        let milliseconds = (Double(rawByteCount) * 1000 / bytesPerSecond).rounded()
         // 2^53 ms are 285,000 years: beyond that a Double is no whole number any more.
         return .estimated(milliseconds: Int64(min(max(1, milliseconds), 0x1p53)))
     }

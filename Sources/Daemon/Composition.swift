@@ -43,10 +43,13 @@ package enum Composition {
         }
         var orgs: [ResourceName: OrgSettings] = [:]
         for org in configuration.orgs {
-            orgs[org.name] = OrgSettings(recoveryRecipients: try org.recoveryRecipients.map { try AgeRecipient($0) })
+            orgs[org.name] = OrgSettings(
+                recoveryRecipients: try org.recoveryRecipients.map { try AgeRecipient($0) },
+                thresholds: thresholds(configuration.status(org: org.name)))
         }
         return Engine(
             catalog: catalog, backends: backends, keys: KeyDirectory(path: configuration.keysDirectory), orgs: orgs,
+            thresholds: thresholds(configuration.status(org: nil)),
             archiveSettings: ArchiveSettings(
                 frameByteCount: configuration.archive.frameByteCount, level: Int32(configuration.archive.level)),
             memoryBudgetByteCount: configuration.memoryBudgetByteCount,
@@ -56,6 +59,11 @@ package enum Composition {
 }
 
 extension Composition {
+    private static func thresholds(_ status: Configuration.Status) -> StatusThresholds {
+        StatusThresholds(
+            recoveryPoint: status.recoveryPoint?.seconds, verify: status.verify?.seconds, drill: status.drill?.seconds)
+    }
+
     /// None where no backend is remote; but a cache that is switched off is removed.
     private static func rangeCache(_ configuration: Configuration, _ log: Logger) -> RangeCache? {
         guard configuration.backends.contains(where: { $0.path == nil }) else { return nil }

@@ -20,6 +20,7 @@ package final class BackupFilesystem: Sendable {
     let nodes = NodeTable()
     let handles = HandleTable()
     let readPath: ReadPath
+    let resources: ResourceList
     private let disks: OpenDisks
     private let started: Int64
     let errors = RecentErrors()
@@ -29,6 +30,7 @@ package final class BackupFilesystem: Sendable {
         self.engine = engine
         tree = BackupTree(engine: engine)
         staging = StagingArea(engine: engine)
+        resources = ResourceList(engine: engine)
         let (errors, clock) = (errors, engine.clock)
         let pending = PendingReads { errors.note("\($0)", at: clock.secondsSince1970) }
         readPath = ReadPath(engine: engine, pending: pending, trace: trace)
@@ -87,7 +89,7 @@ package final class BackupFilesystem: Sendable {
         switch node {
         case .root:
             return tree.backends().map { ($0.description, .backend($0)) } + [
-                ("staging", .staging), ("status.json", .status),
+                ("metrics.prom", .metrics), ("staging", .staging), ("status.json", .status),
             ]
         case .backend(let backend): return try tree.orgs(backend).map { ($0.description, .org(backend, $0)) }
         case .org(let backend, let org):
@@ -99,7 +101,7 @@ package final class BackupFilesystem: Sendable {
             return dates.map { ($0.description, .date(vm, $0)) } + (dates.isEmpty ? [] : [("latest", .latest(vm))])
         case .date(let vm, let date): return try tree.files(vm, date)
         case .staging, .stagingBackend, .stagingOrg, .stagingVM: return try stagingChildren(of: node)
-        case .status, .latest, .raw, .partition, .archive, .manifest, .sums, .staged, .stagedStatus:
+        case .status, .metrics, .latest, .raw, .partition, .archive, .manifest, .sums, .staged, .stagedStatus:
             throw FileSystemError(.notADirectory, "not a folder")
         }
     }
@@ -108,7 +110,7 @@ package final class BackupFilesystem: Sendable {
         switch node {
         case .root, .backend, .org, .vm, .date, .staging, .stagingBackend, .stagingOrg, .stagingVM: .directory
         case .latest: .symbolicLink
-        case .status, .raw, .partition, .archive, .manifest, .sums, .staged, .stagedStatus: .regular
+        case .status, .metrics, .raw, .partition, .archive, .manifest, .sums, .staged, .stagedStatus: .regular
         }
     }
 
@@ -172,6 +174,10 @@ package final class BackupFilesystem: Sendable {
             return Attributes(
                 .regular, permissions: 0o444, byteCount: UInt64(try statusJSON().count),
                 modified: engine.clock.secondsSince1970, validSeconds: 0)
+        case .metrics:
+            return Attributes(
+                .regular, permissions: 0o444, byteCount: UInt64(try metricsText().count),
+                modified: engine.clock.secondsSince1970, validSeconds: 0)
         case .staged(let name): return try stagedAttributes(name)
         case .stagedStatus(let name):
             guard let file = staging.file(name) else { throw FileSystemError(.notFound, name.fileName + ".status") }
@@ -208,6 +214,7 @@ package final class BackupFilesystem: Sendable {
         case .manifest(let identifier): return .bytes(try tree.manifests.manifest(identifier).json)
         case .sums(let vm, let date): return .bytes(try tree.sums(vm, date))
         case .status: return .bytes(try statusJSON())
+        case .metrics: return .bytes(try metricsText())
         case .stagedStatus(let name):
             guard let file = staging.file(name) else { throw FileSystemError(.notFound, name.fileName + ".status") }
             return .bytes(Array(file.statusText.utf8))
@@ -265,7 +272,8 @@ package final class BackupFilesystem: Sendable {
         case .staged(let name):
             guard case .committed(let identifier)? = staging.file(name)?.snapshot.state else { return [] }
             return try tree.extendedAttributes(identifier)
-        case .root, .status, .backend, .org, .vm, .latest, .date, .sums, .staging, .stagingBackend, .stagingOrg,
+        case .root, .status, .metrics, .backend, .org, .vm, .latest, .date, .sums, .staging, .stagingBackend,
+            .stagingOrg,
             .stagingVM,
             .stagedStatus:
             return []
@@ -304,7 +312,7 @@ extension Node {
     /// The backend that a node belongs to; nil at the top.
     var backendName: ResourceName? {
         switch self {
-        case .root, .status, .staging: nil
+        case .root, .status, .metrics, .staging: nil
         case .backend(let name), .org(let name, _), .stagingBackend(let name), .stagingOrg(let name, _): name
         case .vm(let vm), .latest(let vm), .date(let vm, _), .sums(let vm, _), .stagingVM(let vm): vm.backend
         case .raw(let identifier), .partition(let identifier, _), .archive(let identifier), .manifest(let identifier):

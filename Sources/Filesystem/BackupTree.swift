@@ -83,6 +83,7 @@ struct BackupTree: Sendable {
         switch node {
         case .root:
             if name == "status.json" { return .status }
+            if name == "metrics.prom" { return .metrics }
             if name == "staging" { return .staging }
             guard let backend = try? ResourceName(name), engine.backends[backend] != nil else { throw missing }
             return .backend(backend)
@@ -102,7 +103,8 @@ struct BackupTree: Sendable {
         case .date(let vm, let date):
             guard let file = try files(vm, date).first(where: { $0.name == name }) else { throw missing }
             return file.node
-        case .status, .latest, .raw, .partition, .archive, .manifest, .sums, .staging, .stagingBackend, .stagingOrg,
+        case .status, .metrics, .latest, .raw, .partition, .archive, .manifest, .sums, .staging, .stagingBackend,
+            .stagingOrg,
             .stagingVM, .staged, .stagedStatus:
             throw missing
         }

@@ -44,6 +44,7 @@ package struct StagedName: Hashable, Sendable {
 package enum Node: Hashable, Sendable {
     case root
     case status
+    case metrics
     case backend(ResourceName)
     case org(ResourceName, ResourceName)
     case vm(VMPath)

@@ -6,7 +6,7 @@ internal import Foundation
 internal import RangeCache
 internal import Storage
 
-/// `status.json`: every disk with its last backup and RPO, what is being uploaded, and the last errors.
+/// `status.json`: every disk with RPO, RTO and what is overdue, what is being uploaded, and the last errors.
 extension BackupFilesystem {
     private struct Report: Encodable {
         let format = 1
@@ -14,22 +14,11 @@ extension BackupFilesystem {
         let time: String
         let backends: [Store]
         let cache: Cache?
-        let resources: [Resource]
+        let resources: [ResourceReport]
+        /// Of the configuration.
+        let orgs_without_backup: [String]
         let uploads: [Upload]
         let errors: [Problem]
-    }
-
-    private struct Resource: Encodable {
-        let org: String
-        let vm: String
-        let disk: String
-        let backend: String
-        let last_backup: String
-        /// The age of the newest backup, in seconds.
-        let rpo_seconds: Int64
-        let backups: Int
-        let raw_size: UInt64
-        let archive_size: UInt64
     }
 
     private struct Store: Encodable {
@@ -72,27 +61,9 @@ extension BackupFilesystem {
         let error: String
     }
 
-    private struct DiskKey: Hashable {
-        let backend: ResourceName
-        let disk: DiskName
-    }
-
     func statusJSON() throws -> [UInt8] {
         let now = engine.clock.secondsSince1970
-        let groups = Dictionary(grouping: try engine.catalog.allBackups()) {
-            DiskKey(
-                backend: $0.identifier.backend,
-                disk: DiskName(org: $0.identifier.org, vm: $0.identifier.vm, disk: $0.identifier.disk))
-        }
-        let resources = groups.values.compactMap { backups -> Resource? in
-            guard let last = backups.max(by: { $0.createdAt < $1.createdAt }) else { return nil }
-            let identifier = last.identifier
-            return Resource(
-                org: identifier.org.description, vm: identifier.vm.description, disk: identifier.disk.description,
-                backend: identifier.backend.description, last_backup: identifier.date.description,
-                rpo_seconds: max(0, now - last.createdAt), backups: backups.count, raw_size: last.rawByteCount,
-                archive_size: last.archiveByteCount)
-        }.sorted { ($0.org, $0.vm, $0.disk, $0.backend) < ($1.org, $1.vm, $1.disk, $1.backend) }
+        let resources = try resources.current()
         let uploads = staging.all.compactMap { file -> Upload? in
             let facts = file.snapshot
             let (state, error): (String, String?)
@@ -131,8 +102,9 @@ extension BackupFilesystem {
         let report = Report(
             tool: Engine.toolVersion, time: BackupDate(secondsSince1970: now).description, backends: stores,
             cache: cache,
-            resources: resources,
-            uploads: uploads, errors: problems)
+            resources: resources.map { ResourceReport($0, engine, now: now) },
+            orgs_without_backup: engine.orgsWithoutBackup(resources).map(\.description), uploads: uploads,
+            errors: problems)
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         return Array(try encoder.encode(report)) + [UInt8(ascii: "\n")]

@@ -81,6 +81,12 @@ func readableSize(_ byteCount: UInt64) -> String {
     return unit == 0 ? "\(byteCount) B" : String(format: "%.1f %@", value, units[unit])
 }
 
+/// An age in whole seconds for people: 7 s, 4:05 min, 7:05 h, 3 d 2 h.
+func readableAge(_ seconds: Int64) -> String {
+    seconds < 100
+        ? "\(max(0, seconds)) s" : readableDuration(seconds.multipliedReportingOverflow(by: 1000).partialValue)
+}
+
 /// A length of time for people: 0.012 s, 2.3 s, 4:05 min, 7:05 h, 3 d 2 h.
 func readableDuration(_ milliseconds: Int64) -> String {
     let seconds = milliseconds / 1000

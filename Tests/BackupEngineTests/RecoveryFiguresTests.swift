@@ -32,7 +32,7 @@ struct RecoveryFiguresTests {
         #expect(time == .measured(milliseconds: 77) && time.source == "measured" && time.milliseconds == 77)
     }
 
-    @Test func `without a drill it is the size by the backend's speed, rounded up`() {
+    @Test func `without a drill it is the size by the backend's speed, at least a millisecond`() {
         func estimate(_ bytes: UInt64, _ rate: Double?) -> RecoveryTime {
             RecoveryFigures.recoveryTime(rawByteCount: bytes, measuredMilliseconds: nil, bytesPerSecond: rate)
         }

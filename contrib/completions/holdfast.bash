@@ -10,7 +10,7 @@ _holdfast_orgs() {
 
 _holdfast() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs="mount backup restore list show verify drill keys backend catalog archive warmup help"
+    local verbs="mount backup restore list show verify drill status keys backend catalog archive warmup help"
     local verb='' sub='' word index positional=0 config=()
     COMPREPLY=()
 
@@ -74,6 +74,7 @@ _holdfast() {
         drill:*)
             words="--org --due --limit --scratch --cap --json --config -h --help $(_holdfast_backups "${config[@]}")"
             ;;
+        status:*) words="--json --prometheus --config -h --help" ;;
         keys:) words="create list show export import rotate delete -h --help" ;;
         keys:create) words="--config -h --help" ;;
         keys:list) words="--json --config -h --help" ;;

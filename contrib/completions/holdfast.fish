@@ -20,6 +20,7 @@ complete -c holdfast -n __fish_use_subcommand -a list -d 'List backups'
 complete -c holdfast -n __fish_use_subcommand -a show -d 'Show the facts of a backup'
 complete -c holdfast -n __fish_use_subcommand -a verify -d 'Check a backup'
 complete -c holdfast -n __fish_use_subcommand -a drill -d 'Restore a backup to nowhere and measure it'
+complete -c holdfast -n __fish_use_subcommand -a status -d 'Each disk with RPO and RTO, and what is overdue'
 complete -c holdfast -n __fish_use_subcommand -a keys -d 'The keys of the orgs'
 complete -c holdfast -n __fish_use_subcommand -a backend -d 'The places archives are kept'
 complete -c holdfast -n __fish_use_subcommand -a catalog -d 'The catalog of backups'
@@ -50,7 +51,8 @@ complete -c holdfast -n '__fish_seen_subcommand_from drill' -l limit -x -d 'At m
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -l scratch -x -a '(__fish_complete_directories)' -d 'Folder to write to'
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -l cap -x -d 'Data of the scratch image'
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -a '(__holdfast_backups)'
-complete -c holdfast -n '__fish_seen_subcommand_from drill' -l json -d 'Print JSON'
+complete -c holdfast -n '__fish_seen_subcommand_from status' -l prometheus -d 'Print metrics'
+complete -c holdfast -n '__fish_seen_subcommand_from drill status' -l json -d 'Print JSON'
 
 complete -c holdfast -n '__fish_seen_subcommand_from keys; and not __fish_seen_subcommand_from create list show export import rotate delete' \
     -a 'create list show export import rotate delete'
