@@ -3,7 +3,7 @@ internal import CryptoPrimitives
 /// Decrypts a stream from front to back, in two buffers of one chunk each. Only what is authenticated is given to the sink.
 /// After an error, its own or the sink's, every call throws that error again. One thread at a time.
 package struct AgeDecryptor: ~Copyable {
-    private let identities: [AgeIdentity]
+    private let credential: AgeCredential
     /// Header and nonce as far as they have come.
     private var head: [UInt8] = []
     private var opened: (headerByteCount: Int, fileKey: SecretBytes)?
@@ -16,7 +16,9 @@ package struct AgeDecryptor: ~Copyable {
     private var chunkOffset: UInt64 = 0
     private var failure: (any Error)?
 
-    package init(identities: [AgeIdentity]) { self.identities = identities }
+    package init(identities: [AgeIdentity]) { self.init(.identities(identities)) }
+
+    package init(_ credential: AgeCredential) { self.credential = credential }
 
     /// Takes the next bytes of the file, any number. What the sink is given is valid during its call only.
     package mutating func update(
@@ -53,7 +55,7 @@ package struct AgeDecryptor: ~Copyable {
         let part = bytes.first(min(bytes.count, limit - head.count))
         head += part
         if opened == nil, let header = try AgeHeader.parse(head) {
-            opened = (header.byteCount, try header.fileKey(identities: identities))
+            opened = (header.byteCount, try header.fileKey(credential))
         }
         guard let opened, head.count >= opened.headerByteCount + PayloadLayout.nonceByteCount else {
             return bytes.dropping(bytes.count)

@@ -1,4 +1,4 @@
-/// What an age file or key is refused for. The codes are the classes of the published test vectors, and two for keys.
+/// What an age file or key is refused for. The codes are the classes of the published test vectors, and three more.
 package struct AgeError: Error, Hashable, CustomStringConvertible {
     package enum Code: String, Sendable, Hashable {
         /// None of the identities opens the file.
@@ -13,6 +13,8 @@ package struct AgeError: Error, Hashable, CustomStringConvertible {
         case recipient
         /// An identity, or a file of them, is not well-formed.
         case identity
+        /// There is no room for what a passphrase's work factor takes.
+        case outOfMemory
     }
 
     package let code: Code

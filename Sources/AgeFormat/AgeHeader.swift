@@ -81,24 +81,41 @@ package struct AgeHeader: Sendable {
     /// Throws `.noMatch` where none fits, `.headerAuthentication` where the MAC does not, and `.header` for a stanza that is
     /// not what its type says.
     package func fileKey(identities: [AgeIdentity]) throws(AgeError) -> SecretBytes {
+        try fileKey(.identities(identities))
+    }
+
+    /// The same, by whatever the reader has; `.outOfMemory` where a passphrase takes more than there is.
+    package func fileKey(_ credential: AgeCredential) throws(AgeError) -> SecretBytes {
         // A passphrase stanza stands alone (section "scrypt recipient stanza"): its owner must not be fooled about senders.
         guard stanzas.count == 1 || !stanzas.contains(where: { $0.arguments.first == Self.passphraseType }) else {
             throw AgeError(.header, "a passphrase stanza is not alone")
         }
         for stanza in stanzas {
             try Self.check(stanza)
-            for identity in identities {
-                guard let fileKey = try Self.unwrap(stanza, identity) else { continue }
-                let isValid = authenticated.withUnsafeBytes {
-                    HMACSHA256.isValid(code, for: $0, key: Self.macKey(fileKey))
-                }
-                guard isValid else {
-                    throw AgeError(.headerAuthentication, "the header was changed: its MAC does not fit")
-                }
-                return fileKey
+            guard let fileKey = try Self.unwrap(stanza, credential) else { continue }
+            let isValid = authenticated.withUnsafeBytes {
+                HMACSHA256.isValid(code, for: $0, key: Self.macKey(fileKey))
             }
+            guard isValid else {
+                throw AgeError(.headerAuthentication, "the header was changed: its MAC does not fit")
+            }
+            return fileKey
         }
-        throw AgeError(.noMatch, "none of the identities opens the file")
+        switch credential {
+        case .identities: throw AgeError(.noMatch, "none of the identities opens the file")
+        case .passphrase: throw AgeError(.noMatch, "the passphrase does not open the file")
+        }
+    }
+
+    private static func unwrap(_ stanza: Stanza, _ credential: AgeCredential) throws(AgeError) -> SecretBytes? {
+        switch credential {
+        case .passphrase(let passphrase): return try unwrap(stanza, passphrase)
+        case .identities(let identities):
+            for identity in identities {
+                if let fileKey = try unwrap(stanza, identity) { return fileKey }
+            }
+            return nil
+        }
     }
 
     /// Makes a header with one X25519 stanza for each recipient.
@@ -116,37 +133,63 @@ package struct AgeHeader: Sendable {
             } catch {
                 throw AgeError(.recipient, "\(recipient) is not a usable key")
             }
-            var cipher = ChaCha20Poly1305(key: wrapKey(shared, share, recipient))
-            var body = [UInt8](repeating: 0, count: fileKeyByteCount + ChaCha20Poly1305.tagByteCount)
-            let nonce = [UInt8](repeating: 0, count: ChaCha20Poly1305.nonceByteCount)
-            fileKey.withUnsafeBytes { plaintext in
-                nonce.withUnsafeBytes { nonce in
-                    body.withUnsafeMutableBytes { cipher.seal(nonce: nonce, plaintext: plaintext, into: $0) }
-                }
-            }
+            let body = sealed(fileKey, wrapKey(shared, share, recipient))
             // 32 bytes make 43 characters: one short line.
             text += Array("-> X25519 ".utf8) + Base64.encode(share) + [UInt8(ascii: "\n")]
             text += Base64.encode(body) + [UInt8(ascii: "\n")]
         }
-        text += Array("---".utf8)
-        let code = text.withUnsafeBytes { HMACSHA256.authenticationCode(for: $0, key: macKey(fileKey)) }
-        text += [UInt8(ascii: " ")] + Base64.encode(code) + [UInt8(ascii: "\n")]
+        text = completed(text, fileKey)
         guard text.count <= maximumByteCount else { throw AgeError(.recipient, "too many recipients") }
         return text
     }
 
-    // MARK: X25519 stanzas
+    // MARK: All stanzas
 
-    private static let stanzaType = Array("X25519".utf8)
-    private static let passphraseType = Array("scrypt".utf8)
+    /// The version line and stanzas with the line of their MAC.
+    static func completed(_ text: [UInt8], _ fileKey: SecretBytes) -> [UInt8] {
+        let authenticated = text + Array("---".utf8)
+        let code = authenticated.withUnsafeBytes { HMACSHA256.authenticationCode(for: $0, key: macKey(fileKey)) }
+        return authenticated + [UInt8(ascii: " ")] + Base64.encode(code) + [UInt8(ascii: "\n")]
+    }
 
-    /// What an X25519 stanza must look like, whether it is ours or not.
+    /// The body of a stanza: the file key under a key that wraps nothing else, so that the nonce may be zero.
+    static func sealed(_ fileKey: SecretBytes, _ wrapKey: SecretBytes) -> [UInt8] {
+        var cipher = ChaCha20Poly1305(key: wrapKey)
+        var body = [UInt8](repeating: 0, count: fileKeyByteCount + ChaCha20Poly1305.tagByteCount)
+        let nonce = [UInt8](repeating: 0, count: ChaCha20Poly1305.nonceByteCount)
+        fileKey.withUnsafeBytes { plaintext in
+            nonce.withUnsafeBytes { nonce in
+                body.withUnsafeMutableBytes { cipher.seal(nonce: nonce, plaintext: plaintext, into: $0) }
+            }
+        }
+        return body
+    }
+
+    /// The file key in a body; nil where the key is not the one that wrapped it.
+    static func opened(_ body: [UInt8], _ wrapKey: SecretBytes) -> SecretBytes? {
+        var cipher = ChaCha20Poly1305(key: wrapKey)
+        let nonce = [UInt8](repeating: 0, count: ChaCha20Poly1305.nonceByteCount)
+        var isAuthentic = false
+        let fileKey = SecretBytes(count: fileKeyByteCount) { output in
+            isAuthentic = body.withUnsafeBytes { body in
+                nonce.withUnsafeBytes { cipher.open(nonce: $0, ciphertext: body, into: output) }
+            }
+        }
+        return isAuthentic ? fileKey : nil
+    }
+
+    /// What a stanza of a type known here must look like, whether it is ours or not.
     private static func check(_ stanza: Stanza) throws(AgeError) {
+        if try passphraseParameters(of: stanza) != nil { return }
         guard stanza.arguments.first == stanzaType else { return }
         guard stanza.arguments.count == 2, Base64.decode(stanza.arguments[1])?.count == X25519.byteCount,
             stanza.body.count == fileKeyByteCount + ChaCha20Poly1305.tagByteCount
         else { throw AgeError(.header, "an X25519 stanza is malformed") }
     }
+
+    // MARK: X25519 stanzas
+
+    private static let stanzaType = Array("X25519".utf8)
 
     /// nil for a stanza of another type or for somebody else.
     private static func unwrap(_ stanza: Stanza, _ identity: AgeIdentity) throws(AgeError) -> SecretBytes? {
@@ -157,15 +200,7 @@ package struct AgeHeader: Sendable {
         } catch {
             throw AgeError(.header, "the share of an X25519 stanza is a point of low order")
         }
-        var cipher = ChaCha20Poly1305(key: wrapKey(shared, share, identity.recipient))
-        let nonce = [UInt8](repeating: 0, count: ChaCha20Poly1305.nonceByteCount)
-        var isAuthentic = false
-        let fileKey = SecretBytes(count: fileKeyByteCount) { output in
-            isAuthentic = stanza.body.withUnsafeBytes { body in
-                nonce.withUnsafeBytes { cipher.open(nonce: $0, ciphertext: body, into: output) }
-            }
-        }
-        return isAuthentic ? fileKey : nil
+        return opened(stanza.body, wrapKey(shared, share, identity.recipient))
     }
 
     private static func wrapKey(_ shared: SecretBytes, _ share: [UInt8], _ recipient: AgeRecipient) -> SecretBytes {

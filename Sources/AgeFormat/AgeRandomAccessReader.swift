@@ -11,8 +11,16 @@ package final class AgeRandomAccessReader {
     package var plaintextByteCount: UInt64 { layout.plaintextByteCount }
 
     /// `read` fills a buffer from an offset of the file, or throws. Reads the head, at most 64 KiB, and the last chunk.
-    package init(
+    package convenience init(
         archiveByteCount: UInt64, identities: [AgeIdentity],
+        read: @escaping (UInt64, UnsafeMutableRawBufferPointer) throws -> Void
+    ) throws {
+        try self.init(archiveByteCount: archiveByteCount, .identities(identities), read: read)
+    }
+
+    /// The same, by whatever the reader has.
+    package init(
+        archiveByteCount: UInt64, _ credential: AgeCredential,
         read: @escaping (UInt64, UnsafeMutableRawBufferPointer) throws -> Void
     ) throws {
         let limit = AgeHeader.maximumByteCount + PayloadLayout.nonceByteCount
@@ -21,7 +29,7 @@ package final class AgeRandomAccessReader {
         guard let header = try AgeHeader.parse(prefix) else {
             throw AgeError(.header, "the file ends inside the header", archiveOffset: archiveByteCount)
         }
-        let fileKey = try header.fileKey(identities: identities)
+        let fileKey = try header.fileKey(credential)
         layout = try PayloadLayout(headerByteCount: header.byteCount, archiveByteCount: archiveByteCount)
         let nonce = Array(prefix[header.byteCount..<Int(layout.payloadOffset)])
         cipher = PayloadCipher(key: nonce.withUnsafeBytes { PayloadKey(fileKey: fileKey, nonce: $0) })

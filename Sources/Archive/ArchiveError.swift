@@ -45,7 +45,7 @@ package struct ArchiveError: Error, CustomStringConvertible {
             switch error.code {
             case .noMatch: .noMatchingKey
             case .headerAuthentication: .headerAuthentication
-            case .header, .recipient, .identity: .header
+            case .header, .recipient, .identity, .outOfMemory: .header
             case .payload: .payload
             }
         self.init(code, error.detail, archiveOffset: archiveOffset ?? error.archiveOffset, cause: error)

@@ -85,10 +85,17 @@ package struct CryptoError: Error, Hashable, CustomStringConvertible {
     package enum Code: Sendable, Hashable {
         /// An X25519 public key of small order: the shared secret would be zero (RFC 7748 section 6.1).
         case lowOrderPoint
+        /// There is no room for what a derivation has to hold.
+        case outOfMemory
     }
 
     package let code: Code
-    package var description: String { "the public key is a point of low order" }
+    package var description: String {
+        switch code {
+        case .lowOrderPoint: "the public key is a point of low order"
+        case .outOfMemory: "there is not enough memory"
+        }
+    }
 }
 
 /// Compares public bytes that an attacker may choose, in constant time.

@@ -8,7 +8,9 @@ package enum SecretFile {
     package static let maximumByteCount = 64 << 10
 
     /// Reads a whole file, or standard input for `-`.
-    package static func read(_ path: String) throws(Errno) -> SecretBytes {
+    package static func read(
+        _ path: String, maximumByteCount: Int = SecretFile.maximumByteCount
+    ) throws(Errno) -> SecretBytes {
         let isStandardInput = path == "-"
         let file =
             try isStandardInput ? OwnedFile(adopting: Errno.check { dup(0) }) : OwnedFile(opening: path, for: .read)

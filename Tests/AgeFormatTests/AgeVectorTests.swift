@@ -5,12 +5,19 @@ import Testing
 @Suite("Published age vectors")
 struct AgeVectorTests {
     @Test func `the vectors are there`() {
-        #expect(AgeVector.all.count >= 45)
+        #expect(AgeVector.all.count >= 70)
     }
 
-    private func identities(_ vector: AgeVector) throws -> [AgeIdentity] {
-        guard let identity = vector.identity else { return [] }
-        return try Array(identity.utf8).withUnsafeBytes { [try AgeIdentity(bech32: $0)] }
+    /// Each of what the vector names opens it, or none does; where it names nothing, there is no identity.
+    private func credentials(_ vector: AgeVector) throws -> [AgeCredential] {
+        var credentials = vector.passphrases.map { text in
+            AgeCredential.passphrase(Array(text.utf8).withUnsafeBytes { SecretBytes(copying: $0) })
+        }
+        if let identity = vector.identity {
+            credentials.append(
+                .identities([try Array(identity.utf8).withUnsafeBytes { try AgeIdentity(bech32: $0) }]))
+        }
+        return credentials.isEmpty ? [.identities([])] : credentials
     }
 
     private func className(_ error: any Error) -> String {
@@ -27,7 +34,11 @@ struct AgeVectorTests {
     func `the sequential reader releases what it may and names the failure`(vector: AgeVector, step: Int) throws {
         // One byte at a time is for headers; chunks of 64 KiB would make it slow and tell nothing more.
         let step = step == 1 && vector.file.count > 5000 ? 997 : step
-        var decryptor = AgeDecryptor(identities: try identities(vector))
+        for credential in try credentials(vector) { try read(vector, credential, step) }
+    }
+
+    private func read(_ vector: AgeVector, _ credential: AgeCredential, _ step: Int) throws {
+        var decryptor = AgeDecryptor(credential)
         var hasher = SHA256Hasher()
         var outcome = "success"
         do {
@@ -47,11 +58,15 @@ struct AgeVectorTests {
 
     @Test(.timeLimit(.minutes(1)), arguments: AgeVector.all)
     func `the random-access reader opens the same files and names the same failures`(vector: AgeVector) throws {
+        for credential in try credentials(vector) { try readAtRandom(vector, credential) }
+    }
+
+    private func readAtRandom(_ vector: AgeVector, _ credential: AgeCredential) throws {
         var outcome = "success"
         do {
             let file = vector.file
             let reader = try AgeRandomAccessReader(
-                archiveByteCount: UInt64(file.count), identities: try identities(vector)
+                archiveByteCount: UInt64(file.count), credential
             ) { offset, buffer in
                 buffer.copyBytes(from: file[Int(offset)..<Int(offset) + buffer.count])
             }

@@ -7,6 +7,7 @@ struct AgeVector: Sendable, CustomStringConvertible {
     let expect: String
     let payloadSHA256: String?
     let identity: String?
+    let passphrases: [String]
     let file: [UInt8]
 
     var description: String { name }
@@ -27,6 +28,7 @@ struct AgeVector: Sendable, CustomStringConvertible {
     private init(_ name: String, _ bytes: [UInt8]) {
         self.name = name
         var fields: [String: String] = [:]
+        var passphrases: [String] = []
         var rest = bytes[...]
         while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
             let line = String(decoding: rest[..<end], as: UTF8.self)
@@ -34,10 +36,12 @@ struct AgeVector: Sendable, CustomStringConvertible {
             if line.isEmpty { break }
             let parts = line.split(separator: ":", maxSplits: 1)
             fields[String(parts[0])] = parts[1].trimmingCharacters(in: .whitespaces)
+            if parts[0] == "passphrase" { passphrases.append(fields["passphrase"] ?? "") }
         }
         expect = fields["expect"] ?? ""
         payloadSHA256 = fields["payload"]
         identity = fields["identity"]
+        self.passphrases = passphrases
         file = fields["compressed"] == "zlib" ? Self.inflate(Array(rest)) : Array(rest)
     }
 

@@ -22,7 +22,7 @@ _holdfast() {
             config=(--config "${COMP_WORDS[index + 1]}")
             index=$((index + 1))
             ;;
-        --org | --vm | --disk | --backend | --days | --limit | --scratch | --cap | -o | --output | -i | --identity) index=$((index + 1)) ;;
+        --org | --vm | --disk | --backend | --days | --limit | --scratch | --cap | -o | --output | -i | --identity | --passphrase-file) index=$((index + 1)) ;;
         -?*) ;;
         *)
             if [[ -z $verb ]]; then
@@ -79,11 +79,11 @@ _holdfast() {
         keys:create) words="--config -h --help" ;;
         keys:list) words="--json --config -h --help" ;;
         keys:show) words="--json --config -h --help $(_holdfast_orgs "${config[@]}")" ;;
-        keys:export) words="--write-only --config -h --help $(_holdfast_orgs "${config[@]}")" ;;
+        keys:export) words="--write-only --passphrase --passphrase-file --config -h --help $(_holdfast_orgs "${config[@]}")" ;;
         keys:rotate) words="--config -h --help $(_holdfast_orgs "${config[@]}")" ;;
         keys:delete) words="--config -h --help $(_holdfast_orgs "${config[@]}")" ;;
         keys:import)
-            words="--add --config -h --help"
+            words="--add --passphrase-file --config -h --help"
             if [[ $positional -gt 0 ]]; then files=yes; fi
             ;;
         backend:) words="show check gc -h --help" ;;

@@ -59,6 +59,10 @@ complete -c holdfast -n '__fish_seen_subcommand_from keys; and not __fish_seen_s
 complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from show export rotate delete' -a '(__holdfast_orgs)'
 complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from export' -l write-only \
     -d 'Only what is needed to back up'
+complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from export' -l passphrase \
+    -d 'Encrypt to a passphrase'
+complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from export import' -l passphrase-file \
+    -r -F -d 'Take the passphrase from a file'
 complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from import' -F -l add \
     -d 'Add to the key that is there'
 
