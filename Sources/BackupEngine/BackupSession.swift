@@ -173,10 +173,11 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
         do {
             let facts = try writer.finish()
             try checkLength(facts.rawByteCount, declared: declaredByteCount)
+            finished = facts
+            if let journal { try engine.catalog.updateUpload(journal, phase: .complete) }
             let stored = try upload.complete()
             state = .uploaded
             try checkStored(stored, facts)
-            finished = facts
             writer.releaseBuffers()
             lease = nil
             uploadMilliseconds = Self.monotonicMilliseconds - started
@@ -225,17 +226,9 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
         if state == .streaming { upload.abort() }
         writer.cancel()
         do {
-            if state == .streaming {
-                // It says what `abort` cannot: that nothing is left. Otherwise the journal keeps it for the next start.
-                try backend.store.abortUpload(identifier: upload.identifier, key: archiveKey)
-            } else {
-                // A rebuild of the catalog may have taken the finished backup in: what has a row is not removed.
-                if try engine.catalog.backup(identifier) == nil {
-                    try backend.store.delete(manifestKey)
-                    try backend.store.delete(archiveKey)
-                }
-            }
-            if let journal { try engine.catalog.endUpload(journal) }
+            try engine.clear(
+                journal, failed: upload.identifier, of: identifier, on: backend, header: finished?.access.header,
+                isCompleted: state == .uploaded)
         } catch {
             engine.log.error("backup \(identifier): clean-up is left to the next start: \(error)")
         }

@@ -57,6 +57,16 @@ package struct MemoryPlan: Sendable, Hashable {
     }
 }
 
+/// How the catalog is kept up to date and safe.
+package struct CatalogCareSettings: Sendable, Hashable {
+    /// Copies kept at each backend; 0 makes none.
+    package var copyCount = 8
+    /// How often a mount looks for other hosts' backups; 0: never.
+    package var refreshSeconds = 300
+
+    package init() {}
+}
+
 /// Everything a backup, a restore or a reader needs, put together once for each process.
 ///
 /// Owns the worker threads and the memory they work in; `close` ends them. Any thread may use it.
@@ -75,6 +85,7 @@ package final class Engine: Sendable {
     package let rangeCache: RangeCache?
     /// For journals of what is under way; nil keeps none.
     package let stateDirectory: String?
+    package let catalogCare: CatalogCareSettings
     package let clock: any WallClock
     package let log: Logger
     /// CPU work.
@@ -93,6 +104,7 @@ package final class Engine: Sendable {
         thresholds: StatusThresholds = .standard, archiveSettings: ArchiveSettings = ArchiveSettings(),
         memoryBudgetByteCount: Int = 256 << 20,
         rangeCache: RangeCache? = nil, stateDirectory: String? = nil,
+        catalogCare: CatalogCareSettings = CatalogCareSettings(),
         clock: any WallClock = SystemClock(), log: Logger
     ) {
         self.catalog = catalog
@@ -103,6 +115,7 @@ package final class Engine: Sendable {
         self.archiveSettings = archiveSettings
         self.rangeCache = rangeCache
         self.stateDirectory = stateDirectory
+        self.catalogCare = catalogCare
         self.clock = clock
         self.log = log
         memory = MemoryPlan(budgetByteCount: memoryBudgetByteCount)

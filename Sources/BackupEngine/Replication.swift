@@ -55,11 +55,14 @@ extension Engine {
                 try? catalog.endUpload(entry)
                 throw error
             }
-            var isCompleted = false
+            var (completes, isCompleted) = (false, false)
             do {
-                try carry(record, manifest, as: copy, to: target, upload, entry, &isCompleted, progress)
+                try carry(record, manifest, as: copy, to: target, upload, entry, &completes, &isCompleted, progress)
             } catch {
-                giveUp(upload, of: copy, at: target, entry, isCompleted: isCompleted)
+                let isOthers = (error as? StorageError)?.code == .alreadyExists && !isCompleted
+                giveUp(
+                    upload, of: copy, at: target, entry, header: completes && !isOthers ? record.archiveHeader : nil,
+                    isCompleted: isCompleted)
                 throw error
             }
             log.info("backup \(identifier): copied to \(name)")
@@ -71,8 +74,8 @@ extension Engine {
 
     private func carry(
         _ record: BackupRecord, _ manifest: Manifest, as copy: BackupIdentifier, to target: Backend,
-        _ upload: any ObjectUpload, _ entry: Int64, _ isCompleted: inout Bool,
-        _ progress: ProgressReport
+        _ upload: any ObjectUpload, _ entry: Int64, _ completes: inout Bool,
+        _ isCompleted: inout Bool, _ progress: ProgressReport
     ) throws {
         let identifier = record.identifier
         let source = try archiveSource(of: record)
@@ -84,6 +87,8 @@ extension Engine {
                 .damaged, "\(identifier): the archive's SHA-256 is \(digest), not \(manifest.archiveSHA256)",
                 hint: "a damaged archive is not copied; `holdfast verify` names the place")
         }
+        try catalog.updateUpload(entry, phase: .complete)
+        completes = true
         let stored = try upload.complete()
         isCompleted = true
         guard stored.byteCount == record.archiveByteCount else {
@@ -103,19 +108,13 @@ extension Engine {
 
     /// Removes what a copy that failed has left; what cannot be removed now stays in the journal for the next start.
     private func giveUp(
-        _ upload: any ObjectUpload, of copy: BackupIdentifier, at target: Backend, _ entry: Int64, isCompleted: Bool
+        _ upload: any ObjectUpload, of copy: BackupIdentifier, at target: Backend, _ entry: Int64, header: [UInt8]?,
+        isCompleted: Bool
     ) {
         upload.abort()
         do {
-            let archiveKey = try target.archiveKey(of: copy)
-            try target.store.abortUpload(identifier: upload.identifier, key: archiveKey)
-            // What somebody else has there is his. A rebuild of the catalog may have taken the finished copy in: what has a row
-            // is not removed.
-            if isCompleted, try catalog.backup(copy) == nil {
-                try target.store.delete(target.manifestKey(of: copy))
-                try target.store.delete(archiveKey)
-            }
-            try catalog.endUpload(entry)
+            try clear(
+                entry, failed: upload.identifier, of: copy, on: target, header: header, isCompleted: isCompleted)
         } catch {
             log.error("copy \(copy): clean-up is left to the next start: \(error)")
         }

@@ -7,40 +7,84 @@ internal import Storage
 /// The journal of what is under way at a backend and not (or no longer) in the catalog: what a crash leaves is found here.
 extension Engine {
     /// Writes a journal entry of this process, before anything is done at the backend.
-    func openJournalEntry(for identifier: BackupIdentifier, on backend: Backend) throws -> Int64 {
-        try catalog.beginUpload(journalRecord(for: identifier, on: backend))
+    func openJournalEntry(
+        for identifier: BackupIdentifier, on backend: Backend, _ phase: UploadRecord.Phase
+    ) throws -> Int64 {
+        try catalog.beginUpload(journalRecord(for: identifier, on: backend, phase))
     }
 
     /// The same for a new backup; nil when somebody else has the name.
     func claimJournalEntry(for identifier: BackupIdentifier, on backend: Backend) throws -> Int64? {
-        try catalog.claimUpload(journalRecord(for: identifier, on: backend), for: identifier)
+        try catalog.claimUpload(journalRecord(for: identifier, on: backend, .upload), for: identifier)
     }
 
-    private func journalRecord(for identifier: BackupIdentifier, on backend: Backend) throws -> UploadRecord {
+    private func journalRecord(
+        for identifier: BackupIdentifier, on backend: Backend, _ phase: UploadRecord.Phase
+    ) throws -> UploadRecord {
         let process = ProcessIdentity.current
         return UploadRecord(
             backend: backend.name, archiveKey: try backend.archiveKey(of: identifier).string,
             manifestKey: try backend.manifestKey(of: identifier).string, uploadIdentifier: "",
             startedAt: clock.secondsSince1970, ownerProcess: process.process, ownerStartTicks: process.startTicks,
-            ownerBootIdentifier: process.bootIdentifier)
+            ownerBootIdentifier: process.bootIdentifier, phase: phase)
     }
 
     /// Removes a backup: the row first, so that nobody opens what is going, then sidecar and archive. A journal entry spans
     /// it, so that a crash in between is finished by the next start.
     package func remove(_ identifier: BackupIdentifier) throws {
         let backend = try backend(identifier.backend)
-        let entry = try openJournalEntry(for: identifier, on: backend)
+        let entry = try openJournalEntry(for: identifier, on: backend, .remove)
         try catalog.remove(identifier)
         try backend.store.delete(backend.manifestKey(of: identifier))
         try backend.store.delete(backend.archiveKey(of: identifier))
         try catalog.endUpload(entry)
     }
 
+    /// Removes what an upload of this process has left that failed, and its entry. Where this throws, the entry stays for the
+    /// next start.
+    ///
+    /// - Parameters:
+    ///   - header: the archive's, by which ours is told from another host's of the same name; nil if its completion was
+    ///     never asked for.
+    ///   - isCompleted: the archive got its name, and is ours alone.
+    func clear(
+        _ entry: Int64?, failed upload: String, of identifier: BackupIdentifier, on backend: Backend, header: [UInt8]?,
+        isCompleted: Bool
+    ) throws {
+        let archiveKey = try backend.archiveKey(of: identifier)
+        let manifestKey = try backend.manifestKey(of: identifier)
+        if isCompleted {
+            // Only now: whoever finds this entry in another phase takes in what is complete.
+            if let entry { try catalog.updateUpload(entry, phase: .remove) }
+            try backend.store.delete(manifestKey)
+            try backend.store.delete(archiveKey)
+        } else {
+            // It says what `abort` cannot: that nothing is left.
+            try backend.store.abortUpload(identifier: upload, key: archiveKey)
+            // A completion that failed may have happened all the same.
+            if let header, try isStored(header, archiveKey, on: backend),
+                try facts(of: manifestKey, at: backend) == nil
+            {
+                try backend.store.delete(archiveKey)
+            }
+        }
+        if let entry { try catalog.endUpload(entry) }
+    }
+
+    private func isStored(_ header: [UInt8], _ archiveKey: ObjectKey, on backend: Backend) throws -> Bool {
+        guard let facts = try facts(of: archiveKey, at: backend), facts.byteCount >= UInt64(header.count) else {
+            return false
+        }
+        var stored = [UInt8](repeating: 0, count: header.count)
+        try stored.withUnsafeMutableBytes { try backend.store.read(archiveKey, at: 0, into: $0) }
+        return stored == header
+    }
+
     /// Finishes what processes that are gone left: aborts their uploads and deletes objects that never became a backup.
     /// Entries of a backend that cannot be reached stay for the next time. Returns how many were cleared.
     ///
     /// An object is deleted only when no registered backup has its key: registering removes the entry in the same
-    /// transaction. An entry whose upload never got its identifier has put nothing at the backend.
+    /// transaction.
     @discardableResult
     package func cleanUpAfterCrash(only name: ResourceName? = nil) throws -> Int {
         var cleared = 0
@@ -75,6 +119,9 @@ extension Engine {
         ).isAlive
     }
 
+    /// Another host may have made a backup of this disk in the same second: the one whose archive got the name has both names.
+    /// So nothing is deleted that is not surely ours: an archive without a sidecar after our own completion, and what was
+    /// being removed. A backup that is complete at the backend is taken in, whoever made it.
     private func clear(_ entry: UploadRecord, on backend: Backend) throws {
         guard let id = entry.id else { preconditionFailure("internal error: a journal entry without its row") }
         let archiveKey = try ObjectKey(entry.archiveKey)
@@ -82,12 +129,41 @@ extension Engine {
         if !entry.uploadIdentifier.isEmpty {
             try backend.store.abortUpload(identifier: entry.uploadIdentifier, key: archiveKey)
         }
-        let isRegistered =
-            try backend.identifier(ofManifestKey: manifestKey).map { try catalog.backup($0) != nil } ?? false
-        if !isRegistered {
+        let identifier = backend.identifier(ofManifestKey: manifestKey)
+        let isRegistered = try identifier.map { try catalog.backup($0) != nil } ?? false
+        switch entry.phase {
+        case .upload: break
+        case .complete where isRegistered: break
+        case .complete:
+            if let identifier, let facts = try facts(of: manifestKey, at: backend) {
+                try catalog.endUpload(id)
+                return finish(ListedSidecar(identifier: identifier, facts: facts), at: backend)
+            }
+            try backend.store.delete(archiveKey)
+        case .remove where isRegistered: break
+        case .remove:
             try backend.store.delete(manifestKey)
             try backend.store.delete(archiveKey)
         }
         try catalog.endUpload(id)
+    }
+
+    private func finish(_ sidecar: ListedSidecar, at backend: Backend) {
+        switch takeIn(sidecar, from: backend) {
+        case .registered: log.notice("\(sidecar.identifier) was complete when its process ended: it is registered")
+        case .known, .underWay, .gone: break
+        case .refused(let error):
+            log.warning("\(sidecar.identifier) is at the backend, and is not taken in: \(error)")
+        }
+    }
+
+    /// nil where there is no such object.
+    private func facts(of key: ObjectKey, at backend: Backend) throws(StorageError) -> ObjectFacts? {
+        do {
+            return try backend.store.head(key)
+        } catch {
+            if error.code == .absent { return nil }
+            throw error
+        }
     }
 }

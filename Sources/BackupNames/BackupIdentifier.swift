@@ -6,7 +6,9 @@ package struct BackupIdentifier: Hashable, Sendable, CustomStringConvertible {
     package let date: BackupDate
     package let disk: ResourceName
 
-    private static let manifestEnding = ".manifest.age"
+    /// What the names of archives and sidecars end with.
+    package static let archiveEnding = ".raw.zst.age"
+    package static let manifestEnding = ".manifest.age"
 
     package init(backend: ResourceName, org: ResourceName, vm: ResourceName, date: BackupDate, disk: ResourceName) {
         self.backend = backend
@@ -35,7 +37,7 @@ package struct BackupIdentifier: Hashable, Sendable, CustomStringConvertible {
     package var pathInTree: String { "\(backend)/\(org)/\(vm)/\(date)/\(disk).raw" }
 
     /// The archive's object key, below the backend's prefix.
-    package var archiveKey: String { "\(org)/\(vm)/\(date)/\(disk).raw.zst.age" }
+    package var archiveKey: String { "\(org)/\(vm)/\(date)/\(disk)\(Self.archiveEnding)" }
 
     /// The sidecar's object key, below the backend's prefix.
     package var manifestKey: String { "\(org)/\(vm)/\(date)/\(disk)\(Self.manifestEnding)" }

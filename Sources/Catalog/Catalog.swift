@@ -36,30 +36,47 @@ package final class Catalog: Sendable {
     /// Registers a backup and removes its journal entry, in one transaction: from then on it exists.
     package func register(_ record: BackupRecord, finishing upload: Int64?) throws(CatalogError) {
         try write { database in
-            let identifier = record.identifier
             do {
-                try database.execute(
-                    sql: """
-                        INSERT INTO backup (backend, org, vm, date, disk, created_at, raw_size, data_size, archive_size)
-                        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-                        """,
-                    arguments: [
-                        identifier.backend.description, identifier.org.description, identifier.vm.description,
-                        identifier.date.description, identifier.disk.description, record.createdAt,
-                        Int64(clamping: record.rawByteCount), Int64(clamping: record.dataByteCount),
-                        Int64(clamping: record.archiveByteCount),
-                    ])
+                try Self.insert(record, database)
             } catch let error as DatabaseError where error.extendedResultCode == .SQLITE_CONSTRAINT_UNIQUE {
-                throw CatalogError(.alreadyExists, "the backup \(identifier) is registered already", cause: error)
+                throw CatalogError(
+                    .alreadyExists, "the backup \(record.identifier) is registered already", cause: error)
             }
-            try database.execute(
-                sql: "INSERT INTO backup_access (backup_id, manifest, header, seek_table) VALUES (?, ?, ?, ?)",
-                arguments: [
-                    database.lastInsertedRowID, Blob(record.manifestJSON), Blob(record.archiveHeader),
-                    Blob(record.seekTable),
-                ])
             if let upload { try database.execute(sql: "DELETE FROM upload WHERE id = ?", arguments: [upload]) }
         }
+    }
+
+    static func insert(_ record: BackupRecord, _ database: Database) throws {
+        let identifier = record.identifier
+        try database.execute(
+            sql: """
+                INSERT INTO backup (backend, org, vm, date, disk, created_at, raw_size, data_size, archive_size)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                identifier.backend.description, identifier.org.description, identifier.vm.description,
+                identifier.date.description, identifier.disk.description, record.createdAt,
+                Int64(clamping: record.rawByteCount), Int64(clamping: record.dataByteCount),
+                Int64(clamping: record.archiveByteCount),
+            ])
+        try setAccess(database.lastInsertedRowID, record, database)
+    }
+
+    /// Makes a row anew, its names and what hangs on it apart.
+    static func update(_ id: Int64, _ record: BackupRecord, _ database: Database) throws {
+        try database.execute(
+            sql: "UPDATE backup SET created_at = ?, raw_size = ?, data_size = ?, archive_size = ? WHERE id = ?",
+            arguments: [
+                record.createdAt, Int64(clamping: record.rawByteCount), Int64(clamping: record.dataByteCount),
+                Int64(clamping: record.archiveByteCount), id,
+            ])
+        try setAccess(id, record, database)
+    }
+
+    private static func setAccess(_ id: Int64, _ record: BackupRecord, _ database: Database) throws {
+        try database.execute(
+            sql: "INSERT OR REPLACE INTO backup_access (backup_id, manifest, header, seek_table) VALUES (?, ?, ?, ?)",
+            arguments: [id, Blob(record.manifestJSON), Blob(record.archiveHeader), Blob(record.seekTable)])
     }
 
     /// Removes a row. Absent is success.
@@ -219,12 +236,12 @@ package final class Catalog: Sendable {
         try database.execute(
             sql: """
                 INSERT INTO upload (backend, archive_key, manifest_key, upload_identifier, started_at, owner_process,
-                owner_start_ticks, owner_boot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                owner_start_ticks, owner_boot, phase) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
             arguments: [
                 record.backend.description, record.archiveKey, record.manifestKey, record.uploadIdentifier,
                 record.startedAt, record.ownerProcess, Int64(clamping: record.ownerStartTicks),
-                record.ownerBootIdentifier,
+                record.ownerBootIdentifier, record.phase.rawValue,
             ])
         return database.lastInsertedRowID
     }
@@ -236,6 +253,13 @@ package final class Catalog: Sendable {
         }
     }
 
+    /// Writes down how far it is, before the step that this names is taken.
+    package func updateUpload(_ id: Int64, phase: UploadRecord.Phase) throws(CatalogError) {
+        try write { database in
+            try database.execute(sql: "UPDATE upload SET phase = ? WHERE id = ?", arguments: [phase.rawValue, id])
+        }
+    }
+
     package func endUpload(_ id: Int64) throws(CatalogError) {
         try write { try $0.execute(sql: "DELETE FROM upload WHERE id = ?", arguments: [id]) }
     }
@@ -243,13 +267,16 @@ package final class Catalog: Sendable {
     package func uploads() throws(CatalogError) -> [UploadRecord] {
         try read { database in
             try Row.fetchAll(database.cachedStatement(sql: "SELECT * FROM upload ORDER BY id")).map { row in
-                UploadRecord(
+                guard let phase = UploadRecord.Phase(rawValue: try row.value("phase")) else {
+                    throw CatalogError(.corrupt, "the catalog holds an upload in an unknown phase")
+                }
+                return UploadRecord(
                     id: try row.value("id"), backend: try Self.name(row.value("backend")),
                     archiveKey: try row.value("archive_key"), manifestKey: try row.value("manifest_key"),
                     uploadIdentifier: try row.value("upload_identifier"), startedAt: try row.value("started_at"),
                     ownerProcess: try row.value("owner_process"),
                     ownerStartTicks: try Self.size(row.value("owner_start_ticks")),
-                    ownerBootIdentifier: try row.value("owner_boot"))
+                    ownerBootIdentifier: try row.value("owner_boot"), phase: phase)
             }
         }
     }

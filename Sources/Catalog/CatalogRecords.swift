@@ -53,6 +53,15 @@ package struct BackupRecord: Sendable, Hashable {
 
 /// A journal entry: something under way at a backend that is not, or no longer, registered.
 package struct UploadRecord: Sendable, Hashable {
+    package enum Phase: String, Sendable {
+        /// Bytes are on their way. Nothing has the archive's name because of this entry.
+        case upload
+        /// The archive may have got its name, and the sidecar too.
+        case complete
+        /// What has these names is ours, and is to go.
+        case remove
+    }
+
     /// nil before it is written.
     package var id: Int64?
     package let backend: ResourceName
@@ -64,10 +73,12 @@ package struct UploadRecord: Sendable, Hashable {
     package let ownerProcess: Int32
     package let ownerStartTicks: UInt64
     package let ownerBootIdentifier: String
+    package var phase: Phase
 
     package init(
         id: Int64? = nil, backend: ResourceName, archiveKey: String, manifestKey: String, uploadIdentifier: String,
-        startedAt: Int64, ownerProcess: Int32, ownerStartTicks: UInt64, ownerBootIdentifier: String
+        startedAt: Int64, ownerProcess: Int32, ownerStartTicks: UInt64, ownerBootIdentifier: String,
+        phase: Phase = .upload
     ) {
         self.id = id
         self.backend = backend
@@ -78,6 +89,7 @@ package struct UploadRecord: Sendable, Hashable {
         self.ownerProcess = ownerProcess
         self.ownerStartTicks = ownerStartTicks
         self.ownerBootIdentifier = ownerBootIdentifier
+        self.phase = phase
     }
 }
 

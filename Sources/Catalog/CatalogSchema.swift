@@ -51,6 +51,7 @@ enum CatalogSchema {
                 sql: """
                     ALTER TABLE backup ADD COLUMN generation INTEGER NOT NULL DEFAULT 0 CHECK (generation >= 0);
                     ALTER TABLE backup ADD COLUMN archive_object TEXT;
+                    ALTER TABLE upload ADD COLUMN phase TEXT NOT NULL DEFAULT 'complete' CHECK (phase IN ('upload', 'complete', 'remove'));
                     CREATE TABLE backup_check (
                         backup_id INTEGER NOT NULL REFERENCES backup (id) ON DELETE CASCADE,
                         depth TEXT NOT NULL CHECK (depth IN ('presence', 'archive', 'raw')),
@@ -116,6 +117,10 @@ enum CatalogSchema {
                         copied_at INTEGER NOT NULL,
                         PRIMARY KEY (backend, org)
                     ) STRICT, WITHOUT ROWID;
+                    CREATE TABLE catalog_origin (
+                        identifier TEXT NOT NULL
+                    ) STRICT;
+                    INSERT INTO catalog_origin VALUES (lower(hex(randomblob(8))));
                     """)
         }
         return migrator

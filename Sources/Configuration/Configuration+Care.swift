@@ -118,4 +118,15 @@ extension ConfigurationTable {
         }
         return .every(seconds: seconds)
     }
+
+    /// `"5m"`, …; 0 seconds for `0` or `"off"`.
+    func seconds(_ key: String, in range: ClosedRange<Int>) throws(ConfigurationError) -> Int? {
+        if holdsZero(key) { return 0 }
+        guard let interval = try optionalInterval(key) else { return nil }
+        guard let seconds = interval.seconds else { return 0 }
+        guard let count = Int(exactly: seconds), range.contains(count) else {
+            throw error(.invalidValue, key, "must be 0, or \(range.lowerBound) to \(range.upperBound) seconds")
+        }
+        return count
+    }
 }

@@ -68,7 +68,9 @@ extension Configuration {
             throw ConfigurationError(code: .syntax, file: file, line: nil, key: nil, detail: "\(error)")
         }
         let root = ConfigurationTable(table, path: [], file: file, lines: lines)
-        try root.allow(["state_dir", "keys_dir", "backends", "orgs", "archive", "cache", "memory", "drills", "status"])
+        try root.allow([
+            "state_dir", "keys_dir", "backends", "orgs", "archive", "cache", "catalog", "memory", "drills", "status",
+        ])
         var configuration = Configuration(
             stateDirectory: try root.path("state_dir"), keysDirectory: try root.path("keys_dir"), backends: [])
         for (name, backend) in try root.tables("backends") {
@@ -96,6 +98,13 @@ extension Configuration {
             configuration.cache.diskByteCount =
                 try cache.optionalSizeOrNothing("disk") ?? configuration.cache.diskByteCount
             configuration.cache.minimumFreeByteCount = try cache.optionalSizeOrNothing("min_free")
+        }
+        if let catalog = try root.table("catalog") {
+            try catalog.allow(["copies", "refresh"])
+            configuration.catalog.copyCount =
+                try catalog.integer("copies", in: 0...1000) ?? configuration.catalog.copyCount
+            configuration.catalog.refreshSeconds =
+                try catalog.seconds("refresh", in: 1...7 * 86_400) ?? configuration.catalog.refreshSeconds
         }
         if let memory = try root.table("memory") {
             try memory.allow(["budget"])

@@ -46,12 +46,20 @@ package struct Configuration: Sendable, Equatable {
         package var frameByteCount = 1 << 20
     }
 
+    package struct CatalogCare: Sendable, Equatable {
+        /// Copies of the catalog kept at each backend; 0 makes none.
+        package var copyCount = 8
+        /// How often a mount looks for other hosts' backups; 0: never.
+        package var refreshSeconds = 300
+    }
+
     package var stateDirectory: String
     package var keysDirectory: String
     package var backends: [Backend]
     package var orgs: [Org] = []
     package var archive = Archive()
     package var cache = Cache()
+    package var catalog = CatalogCare()
     package var memoryBudgetByteCount = 256 << 20
     package var drills = Drills()
     package var status = Status()

@@ -70,9 +70,11 @@ struct ConfigurationTable {
         return strings
     }
 
+    func holdsZero(_ key: String) -> Bool { table[key]?.int == 0 || table[key]?.string == "0" }
+
     /// As `optionalSize`, but 0 is a size.
     func optionalSizeOrNothing(_ key: String) throws(ConfigurationError) -> Int? {
-        if table[key]?.int == 0 || table[key]?.string == "0" { return 0 }
+        if holdsZero(key) { return 0 }
         return try optionalSize(key)
     }
 

@@ -47,6 +47,9 @@ package enum Composition {
                 recoveryRecipients: try org.recoveryRecipients.map { try AgeRecipient($0) },
                 thresholds: thresholds(configuration.status(org: org.name)))
         }
+        var care = CatalogCareSettings()
+        care.copyCount = configuration.catalog.copyCount
+        care.refreshSeconds = configuration.catalog.refreshSeconds
         return Engine(
             catalog: catalog, backends: backends, keys: KeyDirectory(path: configuration.keysDirectory), orgs: orgs,
             thresholds: thresholds(configuration.status(org: nil)),
@@ -54,7 +57,7 @@ package enum Composition {
                 frameByteCount: configuration.archive.frameByteCount, level: Int32(configuration.archive.level)),
             memoryBudgetByteCount: configuration.memoryBudgetByteCount,
             rangeCache: usesRangeCache ? rangeCache(configuration, log) : nil,
-            stateDirectory: configuration.stateDirectory, log: log)
+            stateDirectory: configuration.stateDirectory, catalogCare: care, log: log)
     }
 }
 

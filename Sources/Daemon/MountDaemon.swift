@@ -38,6 +38,8 @@ package enum MountDaemon {
         }
         ready()
         greetBackends(engine)
+        let care = CatalogCare(engine)
+        care.start()
         session.waitUntilStopping()
         let isEnded = Monitor(false)
         NativeThread(name: "ending") {
@@ -53,6 +55,7 @@ package enum MountDaemon {
             log.error("the trace is not complete: \(error)")
         }
         log.info("unmounted \(mountpoint)")
+        care.stop(waitingMilliseconds: careMilliseconds)
         let isClosed = Monitor(false)
         NativeThread(name: "closing") {
             engine.close()
@@ -95,4 +98,5 @@ package enum MountDaemon {
     /// For uploads to be aborted at their stores. What a store that is away still has, the next start removes.
     private static let endingMilliseconds = 2000
     private static let closingMilliseconds = 2000
+    private static let careMilliseconds = 2000
 }

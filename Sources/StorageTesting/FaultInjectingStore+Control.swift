@@ -28,6 +28,14 @@ extension FaultInjectingStore {
         }
     }
 
+    /// Runs `action` once, on the caller's thread, when operation `index` of this kind (counted from now on) has had its
+    /// effect, and before its caller knows.
+    package func afterOperation(_ index: Int, of operation: Operation, _ action: @escaping @Sendable () -> Void) {
+        state.withLock {
+            $0.events.append(FaultInjectingStore.Event(index: index, operation: operation, action: action))
+        }
+    }
+
     /// Every operation of this kind takes at least this long.
     package func delay(_ operation: Operation, by duration: Duration) {
         state.withLock { $0.delays[operation] = duration }
@@ -66,6 +74,15 @@ extension FaultInjectingStore {
 }
 
 extension FaultInjectingStore.State {
+    mutating func takeActions(_ operation: FaultInjectingStore.Operation) -> [@Sendable () -> Void] {
+        var actions: [@Sendable () -> Void] = []
+        for position in events.indices where events[position].operation == operation {
+            events[position].seen += 1
+            if events[position].seen == events[position].index + 1 { actions.append(events[position].action) }
+        }
+        return actions
+    }
+
     mutating func begin(
         _ operation: FaultInjectingStore.Operation
     ) -> (fault: FaultInjectingStore.Fault?, delay: Duration?) {

@@ -33,7 +33,16 @@ package final class FaultInjectingStore: ObjectStore {
         var hits = 0
     }
 
+    /// Something that happens while an operation is under way.
+    struct Event {
+        let index: Int
+        let operation: Operation
+        let action: @Sendable () -> Void
+        var seen = 0
+    }
+
     struct State {
+        var events: [Event] = []
         var faults: [Fault] = []
         var counts: [Operation: Int] = [:]
         var readByteCount: UInt64 = 0
@@ -120,6 +129,8 @@ package final class FaultInjectingStore: ObjectStore {
         _ operation: Operation, _ subject: String, _ body: () throws(StorageError) -> Result
     ) throws(StorageError) -> Result {
         let (fault, delay) = state.withLock { $0.begin(operation) }
+        let actions = state.withLock { $0.takeActions(operation) }
+        defer { for action in actions { action() } }
         if let delay { sleep(for: delay) }
         guard let fault else { return try body() }
         if fault.moment == .afterEffect { _ = try body() }

@@ -4,7 +4,14 @@ internal import BackupNames
 
 struct CatalogCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "catalog", abstract: "The catalog of backups.", subcommands: [RebuildCommand.self])
+        commandName: "catalog", abstract: "The catalog of backups.",
+        subcommands: [RebuildCommand.self, RefreshCommand.self])
+}
+
+/// A sidecar or archive that was looked at and not taken in.
+struct Refusal: Encodable {
+    let object: String
+    let error: String
 }
 
 struct RebuildCommand: ParsableCommand {
@@ -16,20 +23,18 @@ struct RebuildCommand: ParsableCommand {
     @Option(help: "Only this backend.") var backend: String?
     @Flag(help: "Print the result as JSON.") var json = false
 
-    private struct Refusal: Encodable {
-        let object: String
-        let error: String
-    }
-
     private struct Result: Encodable {
         let backend: String
         let registered: [String]
         let known: [String]
         let refused: [Refusal]
+        let refused_count: Int
     }
 
     func run() throws {
         let refusals = try common.withEngine { engine, _ in
+            // What an interrupted backup left is no backup.
+            try engine.cleanUpAfterCrash()
             let names = try backend.map { [try ResourceName($0)] } ?? engine.backends.keys.sorted()
             var results: [Result] = []
             var worst: EngineError?
@@ -40,7 +45,8 @@ struct RebuildCommand: ParsableCommand {
                     Result(
                         backend: "\(name)", registered: result.registered.map(\.description),
                         known: result.known.map(\.description),
-                        refused: result.refused.map { Refusal(object: $0.name, error: $0.error.detail) }))
+                        refused: result.refused.map { Refusal(object: $0.name, error: $0.error.detail) },
+                        refused_count: result.refusedCount))
             }
             if json {
                 try printJSON(results)
@@ -48,13 +54,74 @@ struct RebuildCommand: ParsableCommand {
                 for result in results {
                     StandardStream.output.write(
                         "\(result.backend): \(result.registered.count) registered, \(result.known.count) known, "
-                            + "\(result.refused.count) refused\n")
+                            + "\(result.refused_count) refused\n")
                     for refusal in result.refused { StandardStream.error.write("refused: \(refusal.error)\n") }
                 }
             }
             return worst
         }
         // What could be taken in is in; that something could not must not look like success.
+        if let refusals { throw refusals }
+    }
+}
+
+struct RefreshCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "refresh",
+        abstract: "Look for backups that other hosts have put at the backends: only what is new is fetched.",
+        discussion: """
+            A mount does the same every few minutes. What was refused before is not looked at again until it changes; \
+            `holdfast catalog rebuild` looks at everything.
+            """)
+
+    @OptionGroup var common: CommonOptions
+    @Option(help: "Only this backend.") var backend: String?
+    @Flag(help: "Print the result as JSON.") var json = false
+
+    private struct Result: Encodable {
+        let backend: String
+        let registered: [String]
+        let refused: [Refusal]
+        let refused_count: Int
+        let refused_before: Int
+        let left: Int
+    }
+
+    func run() throws {
+        let refusals = try common.withEngine { engine, _ in
+            let names = try backend.map { [try ResourceName($0)] } ?? engine.backends.keys.sorted()
+            var results: [Result] = []
+            var worst: EngineError?
+            for name in names {
+                do {
+                    let result = try CatalogRefresh(engine, engine.backend(name)).run()
+                    worst = worst ?? result.refused.first?.error
+                    results.append(
+                        Result(
+                            backend: "\(name)", registered: result.registered.map(\.description),
+                            refused: result.refused.map { Refusal(object: $0.name, error: $0.error.detail) },
+                            refused_count: result.refusedCount, refused_before: result.rememberedCount,
+                            left: result.leftCount))
+                } catch {
+                    // One backend that is away keeps nobody from looking at the others.
+                    if worst != nil || names.count > 1 { ErrorReport(error)?.print() }
+                    worst = worst ?? EngineError(error, subject: "backend \"\(name)\"")
+                }
+            }
+            if json {
+                try printJSON(results)
+            } else {
+                for result in results {
+                    var text =
+                        "\(result.backend): \(result.registered.count) registered, \(result.refused_count) refused, "
+                        + "\(result.refused_before) refused before"
+                    if result.left > 0 { text += ", \(result.left) left for the next time" }
+                    StandardStream.output.write(text + "\n")
+                    for refusal in result.refused { StandardStream.error.write("refused: \(refusal.error)\n") }
+                }
+            }
+            return worst
+        }
         if let refusals { throw refusals }
     }
 }

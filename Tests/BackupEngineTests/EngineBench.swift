@@ -25,7 +25,7 @@ final class TestClock: WallClock {
 /// An engine over a store in memory that can be made to fail, with its state in a temporary folder.
 final class EngineBench {
     let folder: String
-    let memory = InMemoryStore()
+    let memory: InMemoryStore
     let store: FaultInjectingStore
     /// The store of a second backend, "other".
     let otherMemory = InMemoryStore()
@@ -34,17 +34,19 @@ final class EngineBench {
     let backendName: ResourceName
     private(set) var engine: Engine
     private let settings: ArchiveSettings
-    private let keysPath: String
+    let keysPath: String
 
-    init(frameByteCount: Int = 64 << 10, orgs: [String] = ["acme"]) throws {
+    /// - Parameter other: another host, whose keys and backend this one has, too.
+    init(frameByteCount: Int = 64 << 10, orgs: [String] = ["acme"], sharing other: EngineBench? = nil) throws {
+        memory = other?.memory ?? InMemoryStore()
         folder = NSTemporaryDirectory() + "holdfast-engine-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         store = FaultInjectingStore(memory)
         otherStore = FaultInjectingStore(otherMemory)
         backendName = try ResourceName("memory")
         settings = ArchiveSettings(frameByteCount: frameByteCount)
-        keysPath = folder + "/keys"
-        for org in orgs {
+        keysPath = other?.keysPath ?? folder + "/keys"
+        for org in orgs where other == nil {
             _ = try KeyDirectory(path: keysPath).create(ResourceName(org), createdAt: "2026-11-22T00:00:00Z")
         }
         engine = try Self.engine(
@@ -54,6 +56,10 @@ final class EngineBench {
     deinit {
         engine.close()
         try? FileManager.default.removeItem(atPath: folder)
+    }
+
+    var backend: Backend {
+        get throws { try engine.backend(backendName) }
     }
 
     private static func engine(
@@ -92,7 +98,7 @@ final class EngineBench {
                     backend: entry.backend, archiveKey: entry.archiveKey, manifestKey: entry.manifestKey,
                     uploadIdentifier: entry.uploadIdentifier, startedAt: entry.startedAt, ownerProcess: 1,
                     ownerStartTicks: 1,
-                    ownerBootIdentifier: "another boot"))
+                    ownerBootIdentifier: "another boot", phase: entry.phase))
         }
     }
 

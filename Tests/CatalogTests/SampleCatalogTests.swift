@@ -49,7 +49,7 @@ struct SampleCatalogTests {
                     SELECT sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'grdb%' AND name NOT LIKE 'sqlite%'
                     """)
         }
-        #expect(tables.count == 11)
+        #expect(tables.count == 12)
         for table in tables { #expect(page.contains(table), "\(table)") }
     }
 }

@@ -41,6 +41,7 @@ struct BucketTests {
         #expect(configuration.backends.map(\.country) == ["FR", "RO", "RO", "DE"])
         #expect(configuration.archive == Configuration.Archive())
         #expect(configuration.cache.diskByteCount == Configuration.Cache().diskByteCount)
+        #expect(configuration.catalog == Configuration.CatalogCare())
         #expect(configuration.memoryBudgetByteCount == 256 << 20)
         guard case .bucket(var wasabi) = configuration.backends[3].place else { Issue.record("no bucket"); return }
         let plain = Configuration.Bucket(

@@ -158,6 +158,14 @@ struct ConfigurationTests {
         Mistake(text: "[backends.staging]", code: .invalidValue, key: "backends.staging", line: 6),
         Mistake(text: "[orgs.\".x\"]", code: .invalidValue, key: "orgs..x", line: nil),
         Mistake(text: "[orgs.acme]\nbackend = \"none\"", code: .invalidValue, key: "orgs.acme.backend", line: 7),
+        Mistake(text: "[catalog]\nrefresh = 300", code: .wrongType, key: "catalog.refresh", line: 7),
+        Mistake(text: "[catalog]\nrefresh = \"5\"", code: .invalidValue, key: "catalog.refresh", line: 7),
+        Mistake(text: "[catalog]\nrefresh = \"-5m\"", code: .invalidValue, key: "catalog.refresh", line: 7),
+        Mistake(text: "[catalog]\nrefresh = \"8d\"", code: .invalidValue, key: "catalog.refresh", line: 7),
+        Mistake(
+            text: "[catalog]\nrefresh = \"99999999999999999999d\"", code: .invalidValue, key: "catalog.refresh", line: 7
+        ),
+        Mistake(text: "[catalog]\ncopies = -1", code: .invalidValue, key: "catalog.copies", line: 7),
         Mistake(text: "[archive]\nlevel = 0", code: .invalidValue, key: "archive.level", line: 7),
         Mistake(text: "[archive]\nlevel = 20", code: .invalidValue, key: "archive.level", line: 7),
         Mistake(text: "[archive]\nframe_size = \"3MiB\"", code: .invalidValue, key: "archive.frame_size", line: 7),

@@ -90,8 +90,8 @@ _holdfast() {
         backend:show) words="--probe --json --config -h --help" ;;
         backend:check) words="--config -h --help" ;;
         backend:gc) words="--days --config -h --help" ;;
-        catalog:) words="rebuild -h --help" ;;
-        catalog:rebuild) words="--backend --json --config -h --help" ;;
+        catalog:) words="rebuild refresh -h --help" ;;
+        catalog:rebuild | catalog:refresh) words="--backend --json --config -h --help" ;;
         archive:) words="decode inspect -h --help" ;;
         archive:decode)
             words="-i --identity -o --output --force -h --help"

@@ -37,13 +37,13 @@ complete -c holdfast -n '__fish_seen_subcommand_from warmup' -l jobs -x -d 'Part
 complete -c holdfast -n '__fish_seen_subcommand_from backup' -l org -x -a '(__holdfast_orgs)' -d 'Owner'
 complete -c holdfast -n '__fish_seen_subcommand_from backup' -l vm -x -d Machine
 complete -c holdfast -n '__fish_seen_subcommand_from backup' -l disk -x -d 'Disk of the machine'
-complete -c holdfast -n '__fish_seen_subcommand_from backup rebuild' -l backend -x -d Backend
+complete -c holdfast -n '__fish_seen_subcommand_from backup rebuild refresh' -l backend -x -d Backend
 
 complete -c holdfast -n '__fish_seen_subcommand_from restore list show verify' -a '(__holdfast_backups)'
 complete -c holdfast -n '__fish_seen_subcommand_from restore' -F
 complete -c holdfast -n '__fish_seen_subcommand_from restore decode' -l force -d Overwrite
 complete -c holdfast -n '__fish_seen_subcommand_from verify' -l archive -d 'Only the archive hash, which needs no key'
-complete -c holdfast -n '__fish_seen_subcommand_from backup restore list show verify rebuild inspect' -l json -d 'Print JSON'
+complete -c holdfast -n '__fish_seen_subcommand_from backup restore list show verify rebuild refresh inspect' -l json -d 'Print JSON'
 
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -l org -x -a '(__holdfast_orgs)' -d 'Newest backups of this org'
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -l due -d 'Disks whose drill is due'
@@ -70,7 +70,7 @@ complete -c holdfast -n '__fish_seen_subcommand_from backend; and not __fish_see
 complete -c holdfast -n '__fish_seen_subcommand_from backend; and __fish_seen_subcommand_from show' -l probe \
     -d 'Find out anew what the servers can do'
 complete -c holdfast -n '__fish_seen_subcommand_from gc' -l days -x -d 'Least age of uploads that this host does not know'
-complete -c holdfast -n '__fish_seen_subcommand_from catalog; and not __fish_seen_subcommand_from rebuild' -a rebuild
+complete -c holdfast -n '__fish_seen_subcommand_from catalog; and not __fish_seen_subcommand_from rebuild refresh' -a 'rebuild refresh'
 complete -c holdfast -n '__fish_seen_subcommand_from archive; and not __fish_seen_subcommand_from decode inspect' -a 'decode inspect'
 complete -c holdfast -n '__fish_seen_subcommand_from archive' -s i -l identity -r -F -d 'Age identity file'
 complete -c holdfast -n '__fish_seen_subcommand_from decode' -s o -l output -r -F -d Image
