@@ -307,6 +307,8 @@ package struct ArchiveScan {
     func handOn(_ pieces: [RawPiece], _ position: Int) {
         order.deliver(position, pieces) { pieces in
             rawLane.submit {
+                // Behind a run that is missing nothing has its place any more.
+                guard !hasFailed else { return state.withLock { $0.runsInFlight -= 1 } }
                 let rawOffset = rawHasher.rawByteCount
                 for piece in pieces { rawHasher.update(piece) }
                 guard let deliver = options.deliver, !pieces.isEmpty else {

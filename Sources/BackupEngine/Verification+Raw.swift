@@ -26,10 +26,10 @@ extension Engine {
                 let error = EngineError(
                     .swapped, "\(identifier): the object at the backend is another archive than the one registered")
                 let whole = ArchiveDamage(
-                    archiveRange: 0..<backup.source.byteCount, frame: nil, rawRange: 0..<end, detail: error.detail,
-                    isHealed: backup.hasReplicas)
+                    archiveRange: 0..<backup.source.byteCount, frame: nil,
+                    rawRange: 0..<(backup.hasReplicas ? 0 : end), detail: error.detail, isHealed: backup.hasReplicas)
                 report.findings.insert(CheckFinding(error, whole), at: 0)
-                report.lostByteCount = end
+                report.lostByteCount = UInt64(whole.rawRange.count)
                 return
             }
             let damage = ArchiveDamage(

@@ -162,10 +162,10 @@ package final class BackupFilesystem: Sendable {
                 .regular, permissions: 0o444, byteCount: backup.archiveByteCount, modified: backup.createdAt,
                 validSeconds: Self.longer)
         case .manifest(let identifier):
-            let manifest = try tree.manifests.manifest(identifier)
+            let manifest = try tree.manifests.manifest(identifier).manifest
             return Attributes(
-                .regular, permissions: 0o444, byteCount: UInt64(manifest.json.count),
-                modified: manifest.manifest.createdAt, validSeconds: Self.longer)
+                .regular, permissions: 0o444, byteCount: UInt64(try tree.manifestJSON(identifier).count),
+                modified: manifest.createdAt, validSeconds: Self.briefly)
         case .sums(let vm, let date):
             return Attributes(
                 .regular, permissions: 0o444, byteCount: UInt64(try tree.sums(vm, date).count),
@@ -211,7 +211,7 @@ package final class BackupFilesystem: Sendable {
         case .archive(let identifier):
             let disk = try disks.disk(identifier, .archive)
             return .disk(makeView(disk, 0..<disk.byteCount))
-        case .manifest(let identifier): return .bytes(try tree.manifests.manifest(identifier).json)
+        case .manifest(let identifier): return .bytes(try tree.manifestJSON(identifier))
         case .sums(let vm, let date): return .bytes(try tree.sums(vm, date))
         case .status: return .bytes(try statusJSON())
         case .metrics: return .bytes(try metricsText())

@@ -124,6 +124,11 @@ struct BackupTree: Sendable {
         return Array(text.utf8)
     }
 
+    /// The verified manifest, and the last check of each depth.
+    func manifestJSON(_ identifier: BackupIdentifier) throws -> [UInt8] {
+        try manifests.manifest(identifier).shown(try engine.catalog.checks(identifier))
+    }
+
     /// The extended attributes of an image, its partitions and its archive.
     func extendedAttributes(_ identifier: BackupIdentifier) throws -> [(name: String, value: String)] {
         let manifest = try manifests.manifest(identifier).manifest
@@ -136,6 +141,10 @@ struct BackupTree: Sendable {
             ("user.holdfast.archive_sha256", manifest.archiveSHA256.hexadecimal),
             ("user.holdfast.header_sha256", manifest.headerSHA256.hexadecimal),
         ]
+            + (try engine.catalog.checks(identifier)).map { check in
+                let time = BackupDate(secondsSince1970: check.checkedAt)
+                return ("user.holdfast.check.\(check.depth.rawValue)", "\(check.outcome) \(time)")
+            }
     }
 }
 

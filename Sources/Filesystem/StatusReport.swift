@@ -14,6 +14,7 @@ extension BackupFilesystem {
         let time: String
         let backends: [Store]
         let cache: Cache?
+        let replicas: Replicas
         let resources: [ResourceReport]
         /// Of the configuration.
         let orgs_without_backup: [String]
@@ -46,6 +47,13 @@ extension BackupFilesystem {
         let evicted_bytes: UInt64
         let bad_blocks: UInt64
         let timeouts: UInt64
+    }
+
+    /// What replicas had to stand in for since the mount began.
+    private struct Replicas: Encodable {
+        let healed_ranges: UInt64
+        let unreachable_ranges: UInt64
+        let bytes: UInt64
     }
 
     private struct Upload: Encodable {
@@ -102,6 +110,9 @@ extension BackupFilesystem {
         let report = Report(
             tool: Engine.toolVersion, time: BackupDate(secondsSince1970: now).description, backends: stores,
             cache: cache,
+            replicas: Replicas(
+                healed_ranges: engine.replicaUse.healedRanges, unreachable_ranges: engine.replicaUse.unreachableRanges,
+                bytes: engine.replicaUse.byteCount),
             resources: resources.map { ResourceReport($0, engine, now: now) },
             orgs_without_backup: engine.orgsWithoutBackup(resources).map(\.description), uploads: uploads,
             errors: problems)

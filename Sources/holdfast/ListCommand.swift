@@ -21,8 +21,9 @@ struct ListCommand: ParsableCommand {
         let data_size: UInt64
         let archive_size: UInt64
         let created_at: Int64
+        let checks: [Check]
 
-        init(_ backup: BackupSummary) {
+        init(_ backup: BackupSummary, _ checks: [CheckRecord]) {
             let identifier = backup.identifier
             self.backup = "\(identifier)"
             backend = "\(identifier.backend)"
@@ -34,6 +35,24 @@ struct ListCommand: ParsableCommand {
             data_size = backup.dataByteCount
             archive_size = backup.archiveByteCount
             created_at = backup.createdAt
+            self.checks = checks.map(Check.init)
+        }
+    }
+
+    /// The last check of a depth.
+    struct Check: Encodable {
+        let depth: String
+        let outcome: String
+        let detail: String
+        let checked_at: Int64
+        let good_at: Int64?
+
+        init(_ check: CheckRecord) {
+            depth = check.depth.rawValue
+            outcome = check.outcome
+            detail = check.detail
+            checked_at = check.checkedAt
+            good_at = check.goodAt
         }
     }
 
@@ -42,13 +61,14 @@ struct ListCommand: ParsableCommand {
             let filter = try pattern.map { try ListFilter($0) }
             let backups = try engine.catalog.allBackups().filter { filter?.matches($0.identifier) ?? true }
                 .sorted { ($0.createdAt, "\($0.identifier)") < ($1.createdAt, "\($1.identifier)") }
-            if json { return try printJSON(backups.map(Row.init)) }
+            let checks = try engine.catalog.allChecks()
+            if json { return try printJSON(backups.map { Row($0, checks[$0.identifier] ?? []) }) }
             printTable(
-                ["BACKUP", "RAW", "DATA", "STORED"],
+                ["BACKUP", "RAW", "DATA", "STORED", "CHECKED"],
                 backups.map {
                     [
                         "\($0.identifier)", readableSize($0.rawByteCount), readableSize($0.dataByteCount),
-                        readableSize($0.archiveByteCount),
+                        readableSize($0.archiveByteCount), (checks[$0.identifier] ?? []).summary,
                     ]
                 })
         }

@@ -1,7 +1,9 @@
 internal import ArgumentParser
 internal import BackupEngine
+internal import BackupNames
 internal import Catalog
 internal import CryptoPrimitives
+internal import Foundation
 internal import Manifest
 
 struct ShowCommand: ParsableCommand {
@@ -19,7 +21,8 @@ struct ShowCommand: ParsableCommand {
                 throw EngineError(.notFound, "there is no backup \(identifier)")
             }
             let verified = try engine.manifest(of: record)
-            if json { return StandardStream.output.write(verified.json) }
+            let checks = try engine.catalog.checks(identifier)
+            if json { return StandardStream.output.write(try verified.shown(checks)) }
             let manifest = verified.manifest
             var text = """
                 backup        \(identifier)
@@ -38,6 +41,15 @@ struct ShowCommand: ParsableCommand {
                 text +=
                     "partition \(partition.number)   \(readableSize(partition.byteCount)) at \(partition.rawOffset) \(partition.name)\n"
             }
+            for check in checks {
+                let depth = check.depth.rawValue.padding(toLength: 8, withPad: " ", startingAt: 0)
+                text += "check \(depth)  \(check.outcome) \(BackupDate(secondsSince1970: check.checkedAt))\n"
+                if !check.isGood { text += "              \(check.detail)\n" }
+            }
+            let damage = try engine.catalog.damage(identifier).map {
+                ArchiveDamage(archiveRange: $0.archiveRange, frame: $0.frame, rawRange: $0.rawRange, detail: $0.detail)
+            }
+            for lost in LostRange.list(of: damage, manifest.partitions) { text += "lost          \(lost.described)\n" }
             StandardStream.output.write(text)
         }
     }

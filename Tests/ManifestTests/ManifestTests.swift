@@ -195,4 +195,20 @@ struct ManifestTests {
     func `a value that cannot be is malformed though authentic`(_ name: String, _ value: String) {
         #expect(code(sealed(replacing(name, value))) == .malformed)
     }
+
+    @Test func `what is shown is the sealed manifest once its checks are taken away`() throws {
+        let key = SecretBytes([UInt8](repeating: 7, count: 32))
+        let sealed = try Manifest.sample().sealed(with: key)
+        let check = ManifestCheck(
+            depth: "raw", outcome: "damaged", detail: "frame \"3\"", checkedAt: "2026-11-23T00-00-00Z", goodAt: nil)
+        let shown = try Manifest.shown(sealed, checks: [check])
+        let text = String(decoding: shown, as: UTF8.self)
+        #expect(text.contains("\"outcome\": \"damaged\""))
+        #expect(throws: ManifestError.self) { _ = try Manifest(verifying: shown, sealKeys: [key]) }
+        var members = try #require(
+            JSONSerialization.jsonObject(with: Data(shown)) as? [String: Any])
+        members["checks"] = nil
+        let rest = try JSONSerialization.data(withJSONObject: members)
+        #expect(try Manifest(verifying: Array(rest), sealKeys: [key]) == Manifest.sample())
+    }
 }
