@@ -117,7 +117,8 @@ package struct ArchiveScan {
         let scan = ArchiveScan(
             reader: reader, source: source, workers: workers, decoders: decoders, options: options,
             archiveLane: SerialLane(on: workers, priority: .ordinary),
-            rawLane: SerialLane(on: workers, priority: .ordinary))
+            // The longest stage that cannot be split: whatever it waits for, all wait for.
+            rawLane: SerialLane(on: workers, priority: .urgent))
         defer { scan.state.wait { $0.runsInFlight == 0 ? () : nil } }
         let isWhole = try scan.pass(progress)
         let lostByteCount = scan.damage.lostByteCount

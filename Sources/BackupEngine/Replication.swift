@@ -79,7 +79,10 @@ extension Engine {
     ) throws {
         let identifier = record.identifier
         let source = try archiveSource(of: record)
-        let digest = try ArchiveHash.compute(of: source, fetchers: fetchers(of: identifier.backend), progress) {
+        let digest = try ArchiveHash.compute(
+            of: source, fetchers: fetchers(of: identifier.backend),
+            isRemote: try backend(identifier.backend).isRemote, progress
+        ) {
             try upload.append($0)
         }
         guard digest.isEqualInConstantTime(to: manifest.archiveSHA256) else {
