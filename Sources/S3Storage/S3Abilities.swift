@@ -28,4 +28,6 @@ package struct S3Abilities: Sendable, Hashable, Codable {
     package var completionTagIsFinal: Bool
     /// `DeleteObjects`.
     package var deletesMany: Bool
+    /// `UploadPartCopy` of a range, with an entity tag that is the MD5 of the bytes where tags are MD5s.
+    package var copiesParts: Bool
 }

@@ -61,6 +61,7 @@ enum S3AbilitiesFile {
             "lists in byte order": word(abilities.listsInByteOrder),
             "tag of a completion is the object's": word(abilities.completionTagIsFinal),
             "deletes many": word(abilities.deletesMany),
+            "copies parts": word(abilities.copiesParts),
         ]
     }
 }

@@ -5,7 +5,7 @@ internal import Storage
 
 /// Finds out what a server can do, by doing it with small objects under `<prefix>.holdfast-probe-…/`, which it removes.
 ///
-/// About twenty requests, one after another. Only what cannot be asked at all is an error: a bucket that is not there,
+/// About thirty requests, one after another. Only what cannot be asked at all is an error: a bucket that is not there,
 /// credentials that may not write.
 struct S3Prober {
     private static let patience = Duration.seconds(30)
@@ -41,12 +41,13 @@ struct S3Prober {
         let getIfMatch = try condition(
             ask(.get, single, headers: [("If-Match", "\"\(String(repeating: "0", count: 32))\"")]))
         let listsInByteOrder = try probeOrder(&objects)
+        let copiesParts = try probeCopy(of: single, isMD5OfParts: isMD5OfParts, &objects)
         let deletesMany = try probeDeleteMany(&objects)
         return S3Abilities(
             putIfAbsent: putIfAbsent, completeIfAbsent: completeIfAbsent, checksPayloadHash: checksPayloadHash,
             entityTagIsMD5: tag == S3EntityTag.ofObject(body), entityTagOfPartsIsMD5: isMD5OfParts,
             getIfMatch: getIfMatch, listsInByteOrder: listsInByteOrder, completionTagIsFinal: isFinal,
-            deletesMany: deletesMany)
+            deletesMany: deletesMany, copiesParts: copiesParts)
     }
 
     /// What stays because the store has gone away meanwhile, `S3Store.removeProbes` removes.
@@ -104,6 +105,31 @@ struct S3Prober {
         let completed = try ask(.post, key, query: [("uploadId", upload)], headers: headers, body: list)
         if !completed.isSuccess { _ = try ask(.delete, key, query: [("uploadId", upload)]) }
         return completed
+    }
+
+    /// A part that is a copy of the middle of an object. All of it must be right, for it is only a gain.
+    private func probeCopy(
+        of source: ObjectKey, isMD5OfParts: Bool, _ objects: inout [ObjectKey]
+    ) throws(S3Failure) -> Bool {
+        let key = try key("copy")
+        objects.append(key)
+        let created = try ask(.post, key, query: [("uploads", "")])
+        guard created.isSuccess, let text = created.response?.body, let upload = XMLTree(text)?["UploadId"] else {
+            throw created.failure
+        }
+        let headers = S3Documents.copySource(source, 1..<UInt64(body.count - 1), bucket: client.settings.bucket)
+        let part = try ask(.put, key, query: [("partNumber", "1"), ("uploadId", upload)], headers: headers)
+        if let tag = part.response.flatMap({ S3Documents.copiedPartTag($0.body) }) {
+            let list = S3Documents.completion([(1, tag)])
+            if try ask(.post, key, query: [("uploadId", upload)], body: list).isSuccess {
+                let copy = try ask(.get, key).response
+                // A server may take the request for one of an empty part, or leave the range away.
+                guard let copy, copy.body == Array(body[1..<body.count - 1]) else { return false }
+                return !isMD5OfParts || S3EntityTag.of(copy) == S3EntityTag.ofParts([tag])
+            }
+        }
+        _ = try ask(.delete, key, query: [("uploadId", upload)])
+        return false
     }
 
     private func probePayloadHash(_ objects: inout [ObjectKey]) throws(S3Failure) -> Bool {

@@ -271,6 +271,8 @@ package final class S3Store: ObjectStore {
 
     // MARK: Abilities
 
+    package func copiesInPlace() throws(StorageError) -> Bool { try abilities().copiesParts }
+
     /// What the server can do: remembered, or probed now by whoever asks first.
     func abilities() throws(StorageError) -> S3Abilities {
         let found: S3Abilities? = known.wait { known in

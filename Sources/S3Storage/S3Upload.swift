@@ -18,7 +18,7 @@ internal import Workers
 /// pool with the job. The appending thread waits where no memory or no place among the parts under way is free: that is how a slow
 /// or absent store holds up its writer.
 final class S3Upload: ObjectUpload {
-    private enum Phase: Sendable {
+    enum Phase: Sendable {
         case open
         case failed(StorageError)
         case completing
@@ -26,12 +26,12 @@ final class S3Upload: ObjectUpload {
         case aborted
     }
 
-    private struct Part: Sendable {
+    struct Part: Sendable {
         let tag: String
         let byteCount: Int
     }
 
-    private struct State {
+    struct State {
         var phase = Phase.open
         /// The part being filled, and how far.
         var filling: (memory: UploadShare.Part, count: Int, limit: Int)?
@@ -48,10 +48,10 @@ final class S3Upload: ObjectUpload {
     private static let recoveryCount = 8
 
     let identifier: String
-    private let store: S3Store
-    private let key: ObjectKey
-    private let abilities: S3Abilities
-    private let state: Monitor<State>
+    let store: S3Store
+    let key: ObjectKey
+    let abilities: S3Abilities
+    let state: Monitor<State>
 
     init(store: S3Store, key: ObjectKey, identifier: String, abilities: S3Abilities) {
         self.store = store
@@ -125,7 +125,7 @@ final class S3Upload: ObjectUpload {
     }
 
     /// Hands the part on as soon as there is a place among those under way.
-    private func sendFilledPart() throws(StorageError) {
+    func sendFilledPart() throws(StorageError) {
         let job: (number: Int, memory: UploadShare.Part, count: Int, cancellation: HTTPCancellation)? = state.wait {
             state in
             guard case .open = state.phase else { return .some(nil) }
@@ -166,23 +166,26 @@ final class S3Upload: ObjectUpload {
             } failed: { failure in
                 if failure.code == .throttled { self.slowDown() }
             }
-            let tag = S3EntityTag.of(response) ?? ""
-            state.withLock { state in
-                state.underWay[number] = nil
-                state.parts[number] = Part(tag: tag, byteCount: bytes.count)
-                state.wentWell += 1
-                if state.wentWell >= Self.recoveryCount {
-                    state.wentWell = 0
-                    state.concurrency = min(state.concurrency + 1, store.client.settings.uploadConcurrency)
-                }
-            }
+            noteStored(number, Part(tag: S3EntityTag.of(response) ?? "", byteCount: bytes.count))
         } catch {
             _ = fail(error.storageError("\(key.string), part \(number)"))
             state.withLock { $0.underWay[number] = nil }
         }
     }
 
-    private func slowDown() {
+    func noteStored(_ number: Int, _ part: Part) {
+        state.withLock { state in
+            state.underWay[number] = nil
+            state.parts[number] = part
+            state.wentWell += 1
+            if state.wentWell >= Self.recoveryCount {
+                state.wentWell = 0
+                state.concurrency = min(state.concurrency + 1, store.client.settings.uploadConcurrency)
+            }
+        }
+    }
+
+    func slowDown() {
         state.withLock { state in
             state.concurrency = max(1, state.concurrency / 2)
             state.wentWell = 0
@@ -258,7 +261,7 @@ final class S3Upload: ObjectUpload {
     // MARK: State
 
     /// Notes the first error, ends what is under way, and returns the error that counts.
-    private func fail(_ error: StorageError) -> StorageError {
+    func fail(_ error: StorageError) -> StorageError {
         let (first, cancellations): (StorageError, [HTTPCancellation]) = state.withLock { state in
             switch state.phase {
             case .failed(let first): return (first, [])
@@ -273,7 +276,7 @@ final class S3Upload: ObjectUpload {
         return first
     }
 
-    private func throwIfOver() throws(StorageError) {
+    func throwIfOver() throws(StorageError) {
         switch state.withLockQuietly({ $0.phase }) {
         case .open: return
         case .failed(let error): throw error

@@ -69,7 +69,7 @@ package final class LocalDirectoryStore: ObjectStore {
     }
 
     /// The open file of what the key names now: one stat(2) when it is cached and still the same.
-    private func openObject(_ key: ObjectKey) throws(StorageError) -> OpenObject {
+    func openObject(_ key: ObjectKey) throws(StorageError) -> OpenObject {
         let objectPath = try path(of: key)
         do throws(Errno) {
             if let object = openObjects.object(for: key) {
@@ -109,6 +109,8 @@ package final class LocalDirectoryStore: ObjectStore {
             throw rootError(error)
         }
     }
+
+    package func copiesInPlace() -> Bool { true }
 
     // MARK: Deleting
 

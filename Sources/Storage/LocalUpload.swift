@@ -8,6 +8,9 @@ final class LocalUpload: ObjectUpload {
     private static let writeBackByteCount: UInt64 = 8 << 20
     /// The most that may wait in the page cache: the last `synchronize` never has more to do than this.
     private static let dirtyByteLimit: UInt64 = 64 << 20
+    /// What one call copies at most, a multiple of every file system's block.
+    private static let copyByteCount: UInt64 = 64 << 20
+    private static let blockByteCount: UInt64 = 4096
     /// How often a folder may be removed by a deleter between its making and the publication in it.
     private static let publicationAttempts = 1000
 
@@ -66,6 +69,42 @@ final class LocalUpload: ObjectUpload {
             try file.write(bytes, at: state.byteCount)
             state.byteCount += UInt64(bytes.count)
             try writeBack(&state)
+        }
+    }
+
+    func append(copying key: ObjectKey, _ range: Range<UInt64>) throws(StorageError) {
+        let source = try store.openObject(key)
+        guard range.upperBound <= source.facts.byteCount else {
+            throw StorageError(
+                .rangeNotSatisfiable, key.string,
+                "the object has \(source.facts.byteCount) bytes, \(range) were asked for")
+        }
+        var offset = range.lowerBound
+        while offset < range.upperBound {
+            // One piece under the lock at a time, so that `abort` comes through. The first one ends at a whole block of the new
+            // file: where both files are at the same place in a block then, the rest can share blocks.
+            let position = state.withLock { $0.byteCount }
+            let piece = Self.copyByteCount - position % Self.copyByteCount % Self.blockByteCount
+            let part = offset..<min(range.upperBound, offset + piece)
+            let isCopied = try advance("copy \"\(key)\" to") { (state) throws(Errno) in
+                try endDirectWriting(&state)
+                do throws(Errno) {
+                    guard try file.copy(from: source.file, part, to: state.byteCount) == UInt64(part.count) else {
+                        return false
+                    }
+                } catch {
+                    switch error {
+                    case .crossDevice, .invalidArgument, .notSupported, .notImplemented: return false
+                    default: throw error
+                    }
+                }
+                state.byteCount += UInt64(part.count)
+                try writeBack(&state)
+                return true
+            }
+            // What was copied of the piece is written once more.
+            if !isCopied { try append(reading: key, part, from: store) }
+            offset = part.upperBound
         }
     }
 

@@ -70,6 +70,9 @@ package protocol ObjectStore: Sendable {
         prefix: String, startedBefore: Int64, alive: Set<String>
     ) throws(StorageError) -> [String]
 
+    /// Whether ``ObjectUpload/append(copying:_:)`` copies where the objects are, without the bytes passing through this host.
+    func copiesInPlace() throws(StorageError) -> Bool
+
     /// How the store has been doing in this process.
     var condition: StoreCondition { get }
 
@@ -90,6 +93,8 @@ extension ObjectStore {
 
     package func probe() throws(StorageError) {}
 
+    package func copiesInPlace() throws(StorageError) -> Bool { false }
+
     package var condition: StoreCondition { StoreCondition() }
 
     package func interrupt() {}
@@ -109,6 +114,13 @@ package protocol ObjectUpload: AnyObject, Sendable {
     /// `complete`. After an error all further calls but `abort` throw.
     func append(_ bytes: UnsafeRawBufferPointer) throws(StorageError)
 
+    /// Adds a range of another object of the same store at the end, as ``append(_:)`` would its bytes: where the store can,
+    /// they do not pass through this host. Takes as long as that takes.
+    ///
+    /// `.absent` where there is no such object, `.rangeNotSatisfiable` where it ends before the range does. Whether the bytes came
+    /// over right is not checked: whoever must know reads them.
+    func append(copying key: ObjectKey, _ range: Range<UInt64>) throws(StorageError)
+
     /// Makes the object durable and visible, in this order, and never replaces one: `.alreadyExists`. The facts are those of the
     /// object as it is stored, asked of the store after it was made.
     ///
@@ -118,4 +130,28 @@ package protocol ObjectUpload: AnyObject, Sendable {
     /// Gives up and frees what the upload took. Harmless after `complete` (the object stays) and after itself; may be
     /// called from any thread. It cannot fail: what it cannot remove, `abortUpload` will.
     func abort()
+}
+
+extension ObjectUpload {
+    /// Reads a range of an object and appends it: for stores that cannot copy by themselves.
+    package func append(
+        reading key: ObjectKey, _ range: Range<UInt64>, from store: any ObjectStore
+    ) throws(StorageError) {
+        // A stretch that is worth a request.
+        let buffer = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: Int(min(UInt64(range.count), 4 << 20)), alignment: 4096)
+        defer { buffer.deallocate() }
+        // An empty range may still be of no object.
+        guard !range.isEmpty else {
+            return try store.read(key, at: range.lowerBound, into: UnsafeMutableRawBufferPointer(start: nil, count: 0))
+        }
+        var offset = range.lowerBound
+        while offset < range.upperBound {
+            let count = Int(min(UInt64(buffer.count), range.upperBound - offset))
+            let part = UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
+            try store.read(key, at: offset, into: part)
+            try append(UnsafeRawBufferPointer(part))
+            offset += UInt64(count)
+        }
+    }
 }

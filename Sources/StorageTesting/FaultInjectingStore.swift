@@ -6,7 +6,7 @@ internal import Synchronization
 /// For a fault loop: ``failOperation(_:of:_:with:)`` with n = 0, 1, 2 … until a run succeeds without the fault having come.
 package final class FaultInjectingStore: ObjectStore {
     package enum Operation: Hashable, Sendable, CaseIterable {
-        case upload, append, complete, abort, abortUpload, read, head, list, delete, putIfAbsent, space
+        case upload, append, copy, complete, abort, abortUpload, read, head, list, delete, putIfAbsent, space
     }
 
     package enum Persistence: Hashable, Sendable {
@@ -120,6 +120,8 @@ package final class FaultInjectingStore: ObjectStore {
 
     package func probe() throws(StorageError) { try inner.probe() }
 
+    package func copiesInPlace() throws(StorageError) -> Bool { try inner.copiesInPlace() }
+
     package var condition: StoreCondition { inner.condition }
 
     package func close() { inner.close() }
@@ -152,6 +154,10 @@ final class FaultInjectingUpload: ObjectUpload {
 
     func append(_ bytes: UnsafeRawBufferPointer) throws(StorageError) {
         try store.passing(.append, key.string) { () throws(StorageError) in try inner.append(bytes) }
+    }
+
+    func append(copying key: ObjectKey, _ range: Range<UInt64>) throws(StorageError) {
+        try store.passing(.copy, self.key.string) { () throws(StorageError) in try inner.append(copying: key, range) }
     }
 
     func complete() throws(StorageError) -> ObjectFacts {

@@ -85,6 +85,8 @@ package final class InMemoryStore: ObjectStore {
         }
     }
 
+    package func copiesInPlace() -> Bool { true }
+
     package func space() throws(StorageError) -> StorageSpace? {
         try locked { state throws(StorageError) in
             state.capacity.map { capacity in
@@ -178,6 +180,10 @@ final class InMemoryUpload: ObjectUpload {
             }
             state.uploads[identifier]?.append(contentsOf: bytes)
         }
+    }
+
+    func append(copying key: ObjectKey, _ range: Range<UInt64>) throws(StorageError) {
+        try append(reading: key, range, from: store)
     }
 
     func complete() throws(StorageError) -> ObjectFacts {

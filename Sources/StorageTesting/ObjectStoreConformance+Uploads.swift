@@ -16,6 +16,48 @@ extension ObjectStoreConformance {
             try Expectation.that(
                 try store.bytes("acme/web/date/disk", at: 0, count: bytes.count) == bytes, "other bytes came back")
         },
+        Check("a range of another object is appended as its bytes would be") { store in
+            // Longer than two parts of any store, so that some of it can be copied and not read.
+            let source = type(of: store).sample(12_300_007, seed: 3)
+            let upload = try store.upload(ObjectKey("a/source"))
+            try upload.append(source)
+            _ = try upload.complete()
+            let head = type(of: store).sample(233, seed: 4)
+            for (number, range) in [200..<12_300_007, 7..<5000, 300..<300].enumerated() {
+                let copy = try store.upload(ObjectKey("a/copy\(number)"))
+                try copy.append(head)
+                try copy.append(copying: ObjectKey("a/source"), UInt64(range.lowerBound)..<UInt64(range.upperBound))
+                // What follows is appended behind it.
+                try copy.append([1, 2, 3])
+                let expected = head + source[range] + [1, 2, 3]
+                let facts = try copy.complete()
+                try Expectation.equal(facts.byteCount, UInt64(expected.count), "the size of \(range)")
+                let bytes = try store.bytes("a/copy\(number)", at: 0, count: expected.count)
+                try Expectation.that(bytes == expected, "other bytes came back of \(range)")
+            }
+        },
+        Check("what is not there is not copied, and nothing comes of the upload") { store in
+            let source = type(of: store).sample(6_000_000, seed: 5)
+            let first = try store.upload(ObjectKey("a/source"))
+            try first.append(source)
+            _ = try first.complete()
+            let cases: [(key: String, range: Range<UInt64>, code: StorageError.Code)] = [
+                ("a/none", 0..<5_900_000, .absent), ("a/none", 0..<10, .absent),
+                ("a/source", 10..<6_000_001, .rangeNotSatisfiable),
+                ("a/source", 5_999_999..<6_000_001, .rangeNotSatisfiable),
+            ]
+            for (key, range, code) in cases {
+                let upload = try store.upload(ObjectKey("a/copy"))
+                try upload.append([1])
+                // A store may say it when the upload is completed.
+                try Expectation.fails(code, "copying \(range) of \(key)") { () throws(StorageError) in
+                    try upload.append(copying: ObjectKey(key), range)
+                    _ = try upload.complete()
+                }
+                upload.abort()
+                try Expectation.that(try store.isAbsent("a/copy"), "there is an object of \(range) of \(key)")
+            }
+        },
         Check("an upload of nothing is an empty object") { store in
             let facts = try store.upload(ObjectKey("a/empty")).complete()
             try Expectation.equal(facts.byteCount, 0, "the size")

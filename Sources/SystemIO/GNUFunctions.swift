@@ -10,10 +10,17 @@ enum GNUFunctions {
     typealias Fallocate = @convention(c) (Int32, Int32, off_t, off_t) -> Int32
     typealias SyncFileRange = @convention(c) (Int32, off_t, off_t, UInt32) -> Int32
 
+    typealias CopyFileRange =
+        @convention(c) (
+            Int32, UnsafeMutablePointer<off_t>, Int32, UnsafeMutablePointer<off_t>, Int, UInt32
+        ) -> Int
+
     /// renameat2(2)
     static let renameat2 = dlsym(nil, "renameat2").map { unsafeBitCast($0, to: RenameAt2.self) }
     /// fallocate(2)
     static let fallocate = dlsym(nil, "fallocate").map { unsafeBitCast($0, to: Fallocate.self) }
     /// sync_file_range(2)
     static let syncFileRange = dlsym(nil, "sync_file_range").map { unsafeBitCast($0, to: SyncFileRange.self) }
+    /// copy_file_range(2)
+    static let copyFileRange = dlsym(nil, "copy_file_range").map { unsafeBitCast($0, to: CopyFileRange.self) }
 }

@@ -59,6 +59,36 @@ extension OwnedFile {
         return done
     }
 
+    /// Copies a range of another file to `offset`, by the kernel: it shares blocks where file system and alignment let it. Returns
+    /// how many bytes were copied; fewer than the range has means that the other file ends there.
+    ///
+    /// `.crossDevice`, `.invalidArgument`, `.notSupported` or `.notImplemented` where it cannot for these files: nothing was copied then.
+    /// The corresponding C function is `copy_file_range`.
+    package func copy(
+        from source: borrowing OwnedFile, _ range: Range<UInt64>, to offset: UInt64
+    ) throws(Errno) -> UInt64 {
+        guard range.upperBound <= UInt64(off_t.max), offset <= UInt64(off_t.max) - UInt64(range.count) else {
+            throw .fileTooLarge
+        }
+        guard let copyFileRange = GNUFunctions.copyFileRange else { throw .notImplemented }
+        let (from, to) = (source.descriptor, descriptor)
+        var fromOffset = off_t(range.lowerBound)
+        var toOffset = off_t(offset)
+        var done: UInt64 = 0
+        while done < UInt64(range.count) {
+            let count = copyFileRange(from, &fromOffset, to, &toOffset, range.count - Int(done), 0)
+            if count < 0 {
+                let error = Errno.current
+                if error != .interrupted { throw error }
+                continue
+            }
+            // Zero is the end of the file; on some file systems of the kernel, and of old kernels, that it cannot.
+            if count == 0 { break }
+            done += UInt64(count)
+        }
+        return done
+    }
+
     /// Starts writing the dirty pages of the range to the device, without waiting for them.
     ///
     /// It makes nothing durable; it only makes a later ``synchronize()`` short. The corresponding C function is

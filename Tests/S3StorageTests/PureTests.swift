@@ -100,6 +100,21 @@ import Testing
         #expect(document.first("Object")?["Key"] == key.string)
     }
 
+    @Test func `a part that is a copy names its source encoded, and its answer is one only with an entity tag`() throws
+    {
+        let headers = S3Documents.copySource(try ObjectKey("a b/ü+c"), 5..<10, bucket: "bucket")
+        #expect(headers.map(\.name) == ["x-amz-copy-source", "x-amz-copy-source-range"])
+        #expect(headers.map(\.value) == ["/bucket/a%20b/%C3%BC%2Bc", "bytes=5-9"])
+        func tag(_ text: String) -> String? { S3Documents.copiedPartTag(Array(text.utf8)) }
+        #expect(tag("<CopyPartResult><ETag>\"0123\"</ETag></CopyPartResult>") == "0123")
+        #expect(tag("  <CopyPartResult><ETag>0123</ETag><LastModified>x</LastModified></CopyPartResult>") == "0123")
+        for text in [
+            "", "<CopyPartResult/>", "<CopyPartResult><ETag/></CopyPartResult>", "<Error><ETag>1</ETag></Error>",
+        ] {
+            #expect(tag(text) == nil, "\(text)")
+        }
+    }
+
     @Test func `a document may have blanks before it, and nothing but a document is one`() {
         #expect(XMLTree(Array("\n \r\n<?xml version=\"1.0\"?><a><b>1</b><b>2</b></a>".utf8))?.all("b").count == 2)
         #expect(XMLTree(Array("<ns:a xmlns:ns=\"x\"><ns:b>1</ns:b></ns:a>".utf8))?["b"] == "1")

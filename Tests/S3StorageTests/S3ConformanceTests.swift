@@ -67,15 +67,15 @@ struct AbilityTests {
         .swift: S3Abilities(
             putIfAbsent: .refused, completeIfAbsent: .honoured, checksPayloadHash: true, entityTagIsMD5: true,
             entityTagOfPartsIsMD5: true, getIfMatch: .honoured, listsInByteOrder: true, completionTagIsFinal: true,
-            deletesMany: true),
+            deletesMany: true, copiesParts: true),
         .juicefs: S3Abilities(
             putIfAbsent: .ignored, completeIfAbsent: .ignored, checksPayloadHash: true, entityTagIsMD5: true,
             entityTagOfPartsIsMD5: true, getIfMatch: .honoured, listsInByteOrder: true, completionTagIsFinal: true,
-            deletesMany: true),
+            deletesMany: true, copiesParts: true),
         .rclone: S3Abilities(
             putIfAbsent: .ignored, completeIfAbsent: .ignored, checksPayloadHash: false, entityTagIsMD5: true,
             entityTagOfPartsIsMD5: false, getIfMatch: .ignored, listsInByteOrder: true, completionTagIsFinal: false,
-            deletesMany: true),
+            deletesMany: true, copiesParts: false),
     ]
 
     @Test(arguments: S3Server.Kind.allCases.filter(\.isInstalled))

@@ -107,9 +107,9 @@ extension S3Abilities {
     static let ceph = S3Abilities(
         putIfAbsent: .honoured, completeIfAbsent: .ignored, checksPayloadHash: true, entityTagIsMD5: true,
         entityTagOfPartsIsMD5: true, getIfMatch: .honoured, listsInByteOrder: true, completionTagIsFinal: true,
-        deletesMany: true)
+        deletesMany: true, copiesParts: true)
     static let seaweedfs = S3Abilities(
         putIfAbsent: .honoured, completeIfAbsent: .honoured, checksPayloadHash: false, entityTagIsMD5: true,
         entityTagOfPartsIsMD5: true, getIfMatch: .honoured, listsInByteOrder: false, completionTagIsFinal: true,
-        deletesMany: true)
+        deletesMany: true, copiesParts: true)
 }

@@ -170,4 +170,29 @@ import Testing
         #expect(try upload.complete().byteCount == 80 << 20)
         #expect(try read("a/large", count: 80 << 20).allSatisfy { $0 == 3 })
     }
+
+    // Longer than what is copied at once; at the same place in a block, where blocks can be shared, and at another one.
+    @Test(arguments: [0, 200, 4096, 5000])
+    func `a range is copied in pieces, wherever it lands`(offset: Int) throws {
+        let block = (0..<1 << 20).map { UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 13) }
+        let source = try store.upload(ObjectKey("a/source"))
+        for _ in 0..<65 { try block.withUnsafeBytes { try source.append($0) } }
+        _ = try source.complete()
+        let copy = try store.upload(ObjectKey("a/copy"))
+        let head = [UInt8](repeating: 7, count: 200)
+        try head.withUnsafeBytes { try copy.append($0) }
+        try copy.append(copying: ObjectKey("a/source"), UInt64(offset)..<65 << 20)
+        try head.withUnsafeBytes { try copy.append($0) }
+        let count = 200 + (65 << 20) - offset + 200
+        #expect(try copy.complete().byteCount == UInt64(count))
+        let bytes = try read("a/copy", count: count)
+        #expect(bytes.prefix(200).elementsEqual(head) && bytes.suffix(200).elementsEqual(head))
+        let expected = try read("a/source", count: 65 << 20)
+        let isSame = bytes.withUnsafeBytes { bytes in
+            expected.withUnsafeBytes {
+                memcmp(bytes.baseAddress! + 200, $0.baseAddress! + offset, $0.count - offset) == 0
+            }
+        }
+        #expect(isSame)
+    }
 }
