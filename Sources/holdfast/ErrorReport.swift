@@ -35,7 +35,7 @@ struct ErrorReport {
             exitCode = Self.exitCode(of: error.code)
         case let error as ConfigurationError:
             (message, exitCode) = ("\(error)", 10)
-            hint = "config.example.toml explains every key"
+            hint = "contrib/config.example.toml of the sources explains every key"
         case let error as MountError: (message, exitCode) = ("\(error)", 11)
         case let error as MountpointError: (message, exitCode) = ("\(error)", 11)
         case let error as MountOptionError: (message, exitCode) = ("\(error)", 11)

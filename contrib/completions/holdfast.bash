@@ -22,7 +22,7 @@ _holdfast() {
             config=(--config "${COMP_WORDS[index + 1]}")
             index=$((index + 1))
             ;;
-        --org | --vm | --disk | --backend | --days | --limit | --scratch | --cap | -o | --output | -i | --identity | --passphrase-file) index=$((index + 1)) ;;
+        --org | --vm | --disk | --backend | --days | --limit | --scratch | --cap | --sample | --egress | --to | -o | --output | -i | --identity | --passphrase-file) index=$((index + 1)) ;;
         -?*) ;;
         *)
             if [[ -z $verb ]]; then
@@ -40,7 +40,7 @@ _holdfast() {
     case $previous in
     --config | -i | --identity | --output | --scratch) files=yes ;;
     --org) words=$(_holdfast_orgs "${config[@]}") ;;
-    --vm | --disk | --backend | --days | --limit | --cap) return ;;
+    --vm | --disk | --backend | --days | --limit | --cap | --sample | --egress | --to) return ;;
     -o)
         if [[ $verb == mount ]]; then
             words="ro allow_other uid= gid= umask= noatime nodev nosuid noexec auto_unmount"
@@ -61,7 +61,7 @@ _holdfast() {
             files=yes
             ;;
         restore:*)
-            words="--force --json --config -h --help"
+            words="--force --stream --salvage --resume --json --config -h --help"
             if [[ $positional -eq 0 ]]; then words+=" $(_holdfast_backups "${config[@]}")"; else files=yes; fi
             ;;
         warmup:*)
@@ -70,7 +70,7 @@ _holdfast() {
             ;;
         list:*) words="--json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
         show:*) words="--json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
-        verify:*) words="--archive --json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
+        verify:*) words="--all --presence --archive --raw --sample --egress --json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
         drill:*)
             words="--org --due --limit --scratch --cap --json --config -h --help $(_holdfast_backups "${config[@]}")"
             ;;
@@ -86,10 +86,11 @@ _holdfast() {
             words="--add --passphrase-file --config -h --help"
             if [[ $positional -gt 0 ]]; then files=yes; fi
             ;;
-        backend:) words="show check gc -h --help" ;;
+        backend:) words="show check gc copy -h --help" ;;
         backend:show) words="--probe --json --config -h --help" ;;
         backend:check) words="--config -h --help" ;;
         backend:gc) words="--days --config -h --help" ;;
+        backend:copy) words="--to --config -h --help $(_holdfast_backups "${config[@]}")" ;;
         catalog:) words="rebuild refresh -h --help" ;;
         catalog:rebuild | catalog:refresh) words="--backend --json --config -h --help" ;;
         archive:) words="decode inspect -h --help" ;;

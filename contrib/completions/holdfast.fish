@@ -42,7 +42,15 @@ complete -c holdfast -n '__fish_seen_subcommand_from backup rebuild refresh' -l 
 complete -c holdfast -n '__fish_seen_subcommand_from restore list show verify' -a '(__holdfast_backups)'
 complete -c holdfast -n '__fish_seen_subcommand_from restore' -F
 complete -c holdfast -n '__fish_seen_subcommand_from restore decode' -l force -d Overwrite
-complete -c holdfast -n '__fish_seen_subcommand_from verify' -l archive -d 'Only the archive hash, which needs no key'
+complete -c holdfast -n '__fish_seen_subcommand_from restore' -l stream -d 'Write while verifying'
+complete -c holdfast -n '__fish_seen_subcommand_from restore' -l salvage -d 'Go on past damage, with zeros'
+complete -c holdfast -n '__fish_seen_subcommand_from restore' -l resume -d 'Go on where it stopped'
+complete -c holdfast -n '__fish_seen_subcommand_from verify' -l all -d 'Every backup'
+complete -c holdfast -n '__fish_seen_subcommand_from verify' -l presence -d 'Only whether it is there'
+complete -c holdfast -n '__fish_seen_subcommand_from verify' -l archive -d 'Also the archive hash, which needs no key'
+complete -c holdfast -n '__fish_seen_subcommand_from verify' -l raw -d 'Also every frame'
+complete -c holdfast -n '__fish_seen_subcommand_from verify' -l sample -x -d 'What is due at this rate, such as 14%/day'
+complete -c holdfast -n '__fish_seen_subcommand_from verify' -l egress -x -d 'Most that is fetched in a day'
 complete -c holdfast -n '__fish_seen_subcommand_from backup restore list show verify rebuild refresh inspect' -l json -d 'Print JSON'
 
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -l org -x -a '(__holdfast_orgs)' -d 'Newest backups of this org'
@@ -66,7 +74,9 @@ complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subco
 complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from import' -F -l add \
     -d 'Add to the key that is there'
 
-complete -c holdfast -n '__fish_seen_subcommand_from backend; and not __fish_seen_subcommand_from show check gc' -a 'show check gc'
+complete -c holdfast -n '__fish_seen_subcommand_from backend; and not __fish_seen_subcommand_from show check gc copy' -a 'show check gc copy'
+complete -c holdfast -n '__fish_seen_subcommand_from backend; and __fish_seen_subcommand_from copy' -l to -x -d 'Copy to this backend'
+complete -c holdfast -n '__fish_seen_subcommand_from backend; and __fish_seen_subcommand_from copy' -a '(__holdfast_backups)'
 complete -c holdfast -n '__fish_seen_subcommand_from backend; and __fish_seen_subcommand_from show' -l probe \
     -d 'Find out anew what the servers can do'
 complete -c holdfast -n '__fish_seen_subcommand_from gc' -l days -x -d 'Least age of uploads that this host does not know'
