@@ -70,6 +70,8 @@ let package = Package(
                 "Storage",
                 "Manifest", "OrgKeys", "Catalog", "SystemIO", "RangeCache", logging,
             ]),
+        // The read-only checkers of file systems, and QEMU: programs of others, held tight.
+        library("GuestChecks", ["BackupEngine", "DiskImage", "SystemIO", "Workers"]),
         library(
             "Filesystem",
             [
@@ -87,7 +89,9 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "Daemon", "FuseBridge", "BackupEngine", "Configuration", "Catalog", "OrgKeys", "Storage", "Workers",
+                "Daemon", "FuseBridge", "GuestChecks", "DiskImage", "BackupEngine", "Configuration", "Catalog",
+                "OrgKeys", "Storage",
+                "Workers",
                 "BackupNames", "SystemIO", "Archive", "Manifest", "CryptoPrimitives", "AgeFormat", "SeekableZstd",
                 "ReadTrace", logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -116,6 +120,7 @@ let package = Package(
         tests("HTTPTransportTests", ["HTTPTransport", "Workers"]),
         tests("BackupNamesTests", ["BackupNames"]),
         tests("DiskImageTests", ["DiskImage"]),
+        tests("GuestChecksTests", ["GuestChecks", "BackupEngine", "DiskImage"]),
         tests("ManifestTests", ["Manifest", "AgeFormat", "BackupNames", "CryptoPrimitives"]),
         tests("OrgKeysTests", ["OrgKeys", "AgeFormat", "BackupNames", "CryptoPrimitives"]),
         tests("ConfigurationTests", ["Configuration", "BackupNames"]),

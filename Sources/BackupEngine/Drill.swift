@@ -47,11 +47,12 @@ extension Engine {
     /// Restores a backup to nowhere, or to a scratch image that is gone afterwards, from its backend and not from a cache, with the
     /// hash of the image checked; then runs `checks`. What came of it, and how long each phase took, goes into the catalog.
     ///
-    /// Throws where nothing was tried: there is no such backup, the target cannot be used, the catalog cannot be written to. A
-    /// restore that fails is a result.
+    /// Throws where nothing was tried or somebody wanted an end (`.cancelled`): there is no such backup, the target cannot be
+    /// used, the catalog cannot be written to. A restore that fails is a result.
     package func drill(
         _ identifier: BackupIdentifier, to target: DrillTarget,
-        checks: (BackupIdentifier) -> [DrillCheck] = { _ in [] }, progress: ProgressReport = { _, _ in }
+        checks: (BackupIdentifier) throws(EngineError) -> [DrillCheck] = { _ in [] },
+        progress: ProgressReport = { _, _ in }
     ) throws(EngineError) -> DrillReport {
         let summary = try registered(identifier)
         let run = RunClock(self)
@@ -60,7 +61,9 @@ extension Engine {
         do throws(EngineError) {
             backup = try open(identifier)
         } catch {
-            return try finish(identifier, summary, run, opened: 0, nil, error, [])
+            // A host that holds no key that reads has tried nothing.
+            guard error.code.condemnsBackup else { throw error }
+            return try finish(identifier, summary, run, opened: 0, nil, error) { [] }
         }
         switch target {
         case .null: image = nil
@@ -78,9 +81,12 @@ extension Engine {
             try image?.finish()
         } catch {
             return try finish(
-                identifier, summary, run, opened: opened, nil, EngineError(error, subject: "\(identifier)"), [])
+                identifier, summary, run, opened: opened, nil, EngineError(error, subject: "\(identifier)")
+            ) { [] }
         }
-        return try finish(identifier, summary, run, opened: opened, outcome, nil, checks(identifier))
+        return try finish(identifier, summary, run, opened: opened, outcome, nil) { () throws(EngineError) in
+            try checks(identifier)
+        }
     }
 
     private func scan(
@@ -104,11 +110,13 @@ extension Engine {
     /// Writes down how it went. `checks` are made here, for they are no part of the restore's time.
     private func finish(
         _ identifier: BackupIdentifier, _ summary: BackupSummary, _ run: RunClock, opened: Int64,
-        _ outcome: ArchiveScan.Outcome?, _ failure: EngineError?, _ checks: @autoclosure () -> [DrillCheck]
+        _ outcome: ArchiveScan.Outcome?, _ failure: EngineError?, _ checks: () throws(EngineError) -> [DrillCheck]
     ) throws(EngineError) -> DrillReport {
         let milliseconds = run.milliseconds
         try noteCheck(identifier, outcome, failure)
-        let findings = checks()
+        // Who wants an end wants no result.
+        if let failure, failure.code == .cancelled { throw failure }
+        let findings = try checks()
         let bad = findings.first { $0.outcome == .bad }
         let timings = outcome?.timings
         let record = RunRecord(

@@ -21,6 +21,7 @@ package final class BackupFilesystem: Sendable {
     let handles = HandleTable()
     let readPath: ReadPath
     let resources: ResourceList
+    private let reads = Atomic<UInt64>(0)
     private let disks: OpenDisks
     private let started: Int64
     let errors = RecentErrors()
@@ -231,7 +232,9 @@ package final class BackupFilesystem: Sendable {
     /// Starts to read up to `count` bytes; fewer only at the end of the file. Does not block: what is not at hand is promised.
     package func read(_ handle: UInt64, at offset: UInt64, count: Int) throws -> ReadStart {
         switch try handles.content(handle) {
-        case .disk(let view): return view.read(at: offset, count: count)
+        case .disk(let view):
+            reads.add(1, ordering: .relaxed)
+            return view.read(at: offset, count: count)
         case .bytes(let bytes):
             guard offset < UInt64(bytes.count) else { return .ready([]) }
             let start = Int(offset)
@@ -293,6 +296,9 @@ package final class BackupFilesystem: Sendable {
         }
         return figures
     }
+
+    /// How often images have been read from: it tells whether somebody who reads them gets on.
+    package var readCount: UInt64 { reads.load(ordering: .relaxed) }
 
     func noting<Result>(_ body: () throws -> Result) throws -> Result {
         do {

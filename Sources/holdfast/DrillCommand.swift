@@ -3,6 +3,7 @@ internal import BackupEngine
 internal import BackupNames
 internal import Catalog
 internal import Configuration
+internal import Daemon
 internal import Foundation
 
 struct DrillCommand: ParsableCommand {
@@ -16,6 +17,9 @@ struct DrillCommand: ParsableCommand {
             With --scratch the image is also written to a file in a folder. It is not encrypted there; it has no name, and is \
             gone when the drill ends, however it ends.
 
+            --check fs has e2fsck, xfs_repair, btrfs check, ntfsfix, fsck.vfat or fsck.exfat look at each partition, without writing, through a mount \
+            of this command's own. A file system that was mounted when the backup was made `needs recovery`, as after a power cut.
+
             --due takes the newest backup of each disk whose last good drill is older than `every` in [drills] of the \
             configuration (30 days; an org can have its own), and of each that never had one.
             """)
@@ -27,7 +31,11 @@ struct DrillCommand: ParsableCommand {
     @Option(help: "At most so many drills.") var limit: Int?
     @Option(help: "A folder to write the image to; it is removed afterwards.") var scratch: String?
     @Option(help: "How much data the image in that folder may have, such as 100GiB.") var cap: String?
+    @Option(help: "Also look at what was restored; fs: the file systems, by their own read-only checkers.")
+    var check: [Inspection] = []
     @Flag(help: "Print the results as JSON.") var json = false
+
+    enum Inspection: String, ExpressibleByArgument, CaseIterable { case fs }
 
     /// Of a drill that found something wrong in what was restored rightly.
     static let findingExitCode = ExitCode(21)
@@ -42,10 +50,17 @@ struct DrillCommand: ParsableCommand {
     }
 
     func run() throws {
+        let cancellation = Cancellation()
+        // Before any other thread: a mount and a child of ours are not left behind.
+        if !check.isEmpty { EndingSignals().setHandler { _ in cancellation.cancel() } }
         let outcome = try common.withEngine { engine, configuration in
-            var drills = Drills(target: target, isQuiet: json)
+            let inspection = GuestInspection(
+                checksFileSystems: check.contains(.fs), stateDirectory: configuration.stateDirectory,
+                cancellation: cancellation)
+            var drills = Drills(target: target, inspection: inspection, isQuiet: json)
             for identifier in try chosen(engine, configuration).prefix(limit ?? .max) {
                 drills.run(identifier, engine)
+                try cancellation.check()
             }
             if json { try printJSON(drills.reports.map(DrillResult.init)) }
             if drills.reports.isEmpty, drills.failure == nil, !json { StandardStream.output.write("no drill is due\n") }
@@ -74,6 +89,7 @@ struct DrillCommand: ParsableCommand {
 /// Drills one after another: one that fails keeps no other from its turn.
 private struct Drills {
     let target: DrillTarget
+    let inspection: GuestInspection
     /// Results are printed at the end, not as they come.
     let isQuiet: Bool
     var reports: [DrillReport] = []
@@ -84,7 +100,16 @@ private struct Drills {
     mutating func run(_ identifier: BackupIdentifier, _ engine: Engine) {
         let line = ProgressLine()
         do throws(EngineError) {
-            let report = try engine.drill(identifier, to: target, progress: { line.show("drill", $0, $1) })
+            let report = try engine.drill(
+                identifier, to: target,
+                checks: { identifier throws(EngineError) in
+                    line.end()
+                    return try inspection.run(identifier, engine)
+                },
+                progress: { done, total in
+                    try inspection.cancellation.check()
+                    line.show("drill", done, total)
+                })
             line.end()
             reports.append(report)
             if !isQuiet { StandardStream.output.write(DrillResult(report).text) }

@@ -1,7 +1,10 @@
 import BackupEngine
 import BackupNames
 internal import Catalog
+internal import CryptoPrimitives
 import Foundation
+internal import Manifest
+internal import OrgKeys
 import Storage
 import StorageTesting
 import Testing
@@ -105,6 +108,47 @@ struct DrillTests {
         #expect(BackupHealth.finding(try bench.engine.catalog.checks(identifier)) == nil, "the restore was right")
         let good = try bench.engine.drill(identifier, to: .null, checks: { _ in [checks[0], checks[2]] })
         #expect(good.record.isGood)
+    }
+
+    @Test func `an image that is not the one its authentic manifest names is damage`() throws {
+        let bench = try EngineBench()
+        let identifier = try bench.backUp(testImage(90_000, seed: 11))
+        let record = try #require(try bench.engine.catalog.access(identifier))
+        let key = try bench.engine.key(of: identifier.org).currentSealKey
+        var manifest = try Manifest(verifying: record.manifestJSON, sealKeys: [key])
+        manifest.rawSHA256 = SHA256Hasher.digest(of: [1, 2, 3])
+        try bench.engine.catalog.remove(identifier)
+        try bench.engine.catalog.register(
+            BackupRecord(
+                identifier: identifier, manifestJSON: manifest.sealed(with: key), archiveHeader: record.archiveHeader,
+                seekTable: record.seekTable, rawByteCount: record.rawByteCount,
+                archiveByteCount: record.archiveByteCount, dataByteCount: record.dataByteCount,
+                createdAt: record.createdAt), finishing: nil)
+        let report = try bench.engine.drill(identifier, to: .null)
+        #expect(report.failure?.code == .damaged && report.failure?.detail.contains("SHA-256") == true)
+    }
+
+    @Test func `a host without a key that reads has drilled nothing`() throws {
+        let bench = try EngineBench()
+        let identifier = try bench.backUp(testImage(90_000, seed: 12))
+        try FileManager.default.removeItem(atPath: bench.folder + "/keys/acme.agekey")
+        #expect(bench.code { _ = try bench.engine.drill(identifier, to: .null) } == .noKey)
+        #expect(try bench.engine.catalog.runs().isEmpty)
+    }
+
+    @Test func `a drill that is cancelled is no result`() throws {
+        let bench = try EngineBench()
+        let identifier = try bench.backUp(testImage(90_000, seed: 13))
+        for inCheck in [false, true] {
+            let code = bench.code {
+                _ = try bench.engine.drill(
+                    identifier, to: .null,
+                    checks: { _ throws(EngineError) in throw EngineError(.cancelled, "enough") },
+                    progress: { _, _ in if !inCheck { throw EngineError(.cancelled, "enough") } })
+            }
+            #expect(code == .cancelled)
+        }
+        #expect(try bench.engine.catalog.runs().isEmpty)
     }
 
     @Test func `an unknown backup is no drill`() throws {

@@ -66,6 +66,96 @@ extension Scenarios {
             #expect(try status(bench, "nobody").status == 3)
         }
 
+        /// An image with a partition for each file system that has a checker, and one of swap.
+        private func makePartitions(_ bench: MountBench) throws {
+            try bench.run(
+                """
+                export PATH=$PATH:/usr/sbin:/sbin; truncate -s 400M a.raw
+                printf '%s\\n' 'label: gpt' 'start=2048, size=32768' 'size=655360' 'size=32768' 'size=32768' 'size=8192' |
+                    sfdisk -q a.raw
+                part() { truncate -s $((${*: -1} * 512)) part; "${@:1:$#-2}" part >mkfs.log 2>&1 || { cat mkfs.log; return 1; }
+                    dd if=part of=a.raw bs=512 seek=${*: -2:1} conv=notrunc,sparse status=none; rm part; }
+                part mkfs.ext4 -q -O ^metadata_csum 2048 32768
+                part mkfs.xfs -q 34816 655360
+                part mkfs.vfat 690176 32768
+                part mkfs.ntfs -q -F -s 512 -p 0 -H 0 -S 0 722944 32768
+                part mkswap 755712 8192
+                """)
+        }
+
+        @Test(.timeLimit(.minutes(2)))
+        func `a drill looks into the file systems, through a mount that nothing is left of`() throws {
+            let bench = try MountBench(mounts: false)
+            try makePartitions(bench)
+            try bench.run("holdfast backup a.raw --org acme --vm web --config c.toml")
+            let drill = "holdfast drill acme/web/latest --check fs --config c.toml"
+            let found = try bench.run(
+                "\(drill) --json | jq -r '.[0].checks[] | .check + \" \" + .file + \" \" + .outcome'")
+            #expect(
+                found.split(separator: "\n").map(String.init) == [
+                    "e2fsck disk.raw.p1 good", "xfs_repair disk.raw.p2 good", "fsck.vfat disk.raw.p3 good",
+                    "ntfsfix disk.raw.p4 good", "file system disk.raw.p5 not checked",
+                ])
+            #expect(try bench.run("ls -A state/run; grep -c $PWD /proc/mounts || true") == "0")
+
+            // The file system was damaged before the backup: the restore is right, and what it brought back is not.
+            try bench.run(
+                """
+                python3 -c "
+                f=open('a.raw','r+b'); p=2048*512; f.seek(p+2048); b=int.from_bytes(f.read(4),'little')
+                f.seek(p+b*1024); f.write(bytes(64))"; sleep 1
+                holdfast backup a.raw --org acme --vm web --config c.toml
+                """)
+            let bad = try bench.shell(drill)
+            #expect(bad.status == 21 && bad.output.contains("e2fsck of disk.raw.p1: bad"), "\(bad)")
+            #expect(bad.output.contains("xfs_repair of disk.raw.p2: good"), "\(bad)")
+            let run = try bench.run(
+                "sqlite3 state/catalog.sqlite 'select outcome, checks from run order by id desc limit 1'")
+            #expect(run.hasPrefix("checkFailed|{\"checks\":[") && run.contains("\"outcome\":\"bad\""), "\(run)")
+            let said = try status(bench)
+            #expect(said.status == 21 && said.output.contains("checkFailed"), "\(said)")
+            #expect(said.output.contains("measured"), "the first drill's")
+        }
+
+        @Test(.timeLimit(.minutes(1)))
+        func `a file system without a partition table is checked as a whole, and a checker that is missing is said`()
+            throws
+        {
+            let bench = try MountBench(mounts: false)
+            try bench.run(
+                "export PATH=$PATH:/usr/sbin; truncate -s 16M a.raw; mkfs.ext4 -q a.raw; holdfast backup a.raw --org acme --vm web --config c.toml"
+            )
+            let drill = "holdfast drill acme/web/latest --check fs --config c.toml"
+            #expect(try bench.run(drill).contains("e2fsck of disk.raw: good"))
+            // In a namespace where nothing is installed under that name.
+            let missing = try bench.shell(
+                "unshare -m bash -c 'mkdir none; for f in /usr/sbin/e2fsck /sbin/e2fsck; do mount --bind none $(dirname $f); done; \(drill)'"
+            )
+            #expect(missing.status == 0, "\(missing)")
+            #expect(missing.output.contains("e2fsck of disk.raw: not checked"), "\(missing)")
+            #expect(missing.output.contains("e2fsck is not installed"), "\(missing)")
+        }
+
+        @Test(.timeLimit(.minutes(1)), arguments: ["INT", "TERM", "KILL"])
+        func `a drill that is ended while it looks leaves no mount and no process`(signal: String) throws {
+            let bench = try MountBench(mounts: false)
+            try makePartitions(bench)
+            try bench.run("holdfast backup a.raw --org acme --vm web --config c.toml")
+            let ended = try bench.shell(
+                """
+                holdfast drill acme/web/latest --check fs --config c.toml & p=$!
+                for i in {1..500}; do grep -q "$PWD/state/run" /proc/mounts && break; sleep 0.01; done
+                kill -\(signal) $p; wait $p; s=$?
+                for i in {1..100}; do grep -q "$PWD/state/run" /proc/mounts || break; sleep 0.05; done
+                grep -c "$PWD/state/run" /proc/mounts; exit $s
+                """)
+            #expect(ended.output.hasSuffix("0") && ended.status == (signal == "KILL" ? 137 : 12), "\(ended)")
+            // The next one removes the empty folder that SIGKILL has left.
+            try bench.run("holdfast drill acme/web/latest --check fs --config c.toml")
+            #expect(try bench.run("ls -A state/run") == "")
+            #expect(try bench.run("sqlite3 state/catalog.sqlite 'select count(*) from run'") == "1")
+        }
+
         @Test(.timeLimit(.minutes(1)))
         func `a drill that is killed leaves nothing in its scratch folder`() throws {
             let bench = try MountBench(mounts: false)

@@ -22,7 +22,7 @@ _holdfast() {
             config=(--config "${COMP_WORDS[index + 1]}")
             index=$((index + 1))
             ;;
-        --org | --vm | --disk | --backend | --days | --limit | --scratch | --cap | --sample | --egress | --to | -o | --output | -i | --identity | --passphrase-file) index=$((index + 1)) ;;
+        --org | --vm | --disk | --backend | --days | --limit | --scratch | --cap | --check | --expect | --firmware | --memory | --boot-patience | --sample | --egress | --to | -o | --output | -i | --identity | --passphrase-file) index=$((index + 1)) ;;
         -?*) ;;
         *)
             if [[ -z $verb ]]; then
@@ -40,6 +40,7 @@ _holdfast() {
     case $previous in
     --config | -i | --identity | --output | --scratch) files=yes ;;
     --org) words=$(_holdfast_orgs "${config[@]}") ;;
+    --check) words=fs ;;
     --vm | --disk | --backend | --days | --limit | --cap | --sample | --egress | --to) return ;;
     -o)
         if [[ $verb == mount ]]; then
@@ -72,7 +73,7 @@ _holdfast() {
         show:*) words="--json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
         verify:*) words="--all --presence --archive --raw --sample --egress --json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
         drill:*)
-            words="--org --due --limit --scratch --cap --json --config -h --help $(_holdfast_backups "${config[@]}")"
+            words="--org --due --limit --scratch --cap --check --json --config -h --help $(_holdfast_backups "${config[@]}")"
             ;;
         status:*) words="--json --prometheus --config -h --help" ;;
         keys:) words="create list show export import rotate delete -h --help" ;;

@@ -58,6 +58,7 @@ complete -c holdfast -n '__fish_seen_subcommand_from drill' -l due -d 'Disks who
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -l limit -x -d 'At most so many'
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -l scratch -x -a '(__fish_complete_directories)' -d 'Folder to write to'
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -l cap -x -d 'Data of the scratch image'
+complete -c holdfast -n '__fish_seen_subcommand_from drill' -l check -x -a fs -d 'Look at what was restored'
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -a '(__holdfast_backups)'
 complete -c holdfast -n '__fish_seen_subcommand_from status' -l prometheus -d 'Print metrics'
 complete -c holdfast -n '__fish_seen_subcommand_from drill status' -l json -d 'Print JSON'
