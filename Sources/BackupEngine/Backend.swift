@@ -36,21 +36,21 @@ package struct Backend: Sendable {
         self.fetchThreadCount = fetchThreadCount
     }
 
-    /// `<prefix>/<org>/<vm>/<date>/<disk>.raw.zst.age`.
-    package func archiveKey(of identifier: BackupIdentifier) throws(StorageError) -> ObjectKey {
-        try key(identifier.archiveKey)
+    /// `<prefix>/<org>/<vm>/<date>/…<disk>.raw.zst.age`.
+    package func archiveKey(of place: BackupPlace) throws(StorageError) -> ObjectKey {
+        try key(place.archiveKey)
     }
 
-    /// `<prefix>/<org>/<vm>/<date>/<disk>.manifest.age`.
-    package func manifestKey(of identifier: BackupIdentifier) throws(StorageError) -> ObjectKey {
-        try key(identifier.manifestKey)
+    /// `<prefix>/<org>/<vm>/<date>/…<disk>.manifest.age`.
+    package func manifestKey(of place: BackupPlace) throws(StorageError) -> ObjectKey {
+        try key(place.manifestKey)
     }
 
-    /// The backup whose sidecar lies at this key; nil for any other object.
-    package func identifier(ofManifestKey key: ObjectKey) -> BackupIdentifier? {
+    /// The backup, and its generation, whose sidecar lies at this key; nil for any other object.
+    package func place(ofManifestKey key: ObjectKey) -> BackupPlace? {
         let start = prefixString
         guard key.string.hasPrefix(start) else { return nil }
-        return BackupIdentifier(backend: name, manifestKey: String(key.string.dropFirst(start.count)))
+        return BackupPlace(backend: name, manifestKey: String(key.string.dropFirst(start.count)))
     }
 
     /// What all our keys start with: empty, or the prefix with a slash.

@@ -4,10 +4,11 @@ internal import Storage
 
 /// A sidecar as a listing shows it.
 struct ListedSidecar: Sendable {
-    let identifier: BackupIdentifier
+    let place: BackupPlace
     let facts: ObjectFacts
 
-    var place: SidecarPlace { SidecarPlace(identifier: identifier, manifestKey: facts.key.string) }
+    var identifier: BackupIdentifier { place.identifier }
+    var sidecarPlace: SidecarPlace { SidecarPlace(place, manifestKey: facts.key.string) }
 }
 
 /// What a page of a listing has for the catalog.
@@ -53,8 +54,8 @@ struct BackendListing {
             endFolder(&page)
             folder = parent
         }
-        if let identifier = backend.identifier(ofManifestKey: object.key) {
-            page.sidecars.append(ListedSidecar(identifier: identifier, facts: object))
+        if let place = backend.place(ofManifestKey: object.key) {
+            page.sidecars.append(ListedSidecar(place: place, facts: object))
             if manifestKeys.count < Self.folderLimit { manifestKeys.insert(name) }
         } else if name.hasSuffix(BackupIdentifier.archiveEnding), archives.count < Self.folderLimit {
             archives.append(object.key)

@@ -60,8 +60,7 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
         self.backend = backend
         self.consistency = consistency
         key = try engine.key(of: disk.org)
-        let recovery = engine.orgs[disk.org]?.recoveryRecipients ?? []
-        let allRecipients = [key.recipient] + recovery.filter { [key] in $0 != key.recipient }
+        let allRecipients = engine.recipients(of: key)
         recipients = allRecipients.map(\.string)
         guard let lease = PipelineLease(from: engine.pipelineMemory, settings: engine.archiveSettings) else {
             throw EngineError(
@@ -73,8 +72,9 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
         do {
             let row: Int64
             (identifier, createdAt, row) = try Self.claimIdentifier(engine, backend, disk)
-            archiveKey = try backend.archiveKey(of: identifier)
-            manifestKey = try backend.manifestKey(of: identifier)
+            let place = BackupPlace(identifier, generation: 0)
+            archiveKey = try backend.archiveKey(of: place)
+            manifestKey = try backend.manifestKey(of: place)
             journal = row
             do {
                 upload = try backend.store.upload(archiveKey)
@@ -105,7 +105,7 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
         while true {
             let identifier = BackupIdentifier(
                 backend: backend.name, org: disk.org, vm: disk.vm, date: date, disk: disk.disk)
-            if let row = try engine.claimJournalEntry(for: identifier, on: backend) {
+            if let row = try engine.claimJournalEntry(for: BackupPlace(identifier, generation: 0), on: backend) {
                 return (identifier, date.secondsSince1970, row)
             }
             date = date.next()
@@ -227,7 +227,8 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
         writer.cancel()
         do {
             try engine.clear(
-                journal, failed: upload.identifier, of: identifier, on: backend, header: finished?.access.header,
+                journal, failed: upload.identifier, of: BackupPlace(identifier, generation: 0), on: backend,
+                header: finished?.access.header,
                 isCompleted: state == .uploaded)
         } catch {
             engine.log.error("backup \(identifier): clean-up is left to the next start: \(error)")

@@ -11,6 +11,8 @@ package struct RebuildResult: Sendable {
 
     package var registered: [BackupIdentifier] = []
     package var known: [BackupIdentifier] = []
+    /// Sidecars, with the archives beside them, of earlier generations of backups that are registered: nobody needs them.
+    package var leftOvers: [String] = []
     /// Sidecars and archives that could not be taken in, and why; the first of them.
     package private(set) var refused: [(name: String, error: EngineError)] = []
     /// How many those are in all.
@@ -75,6 +77,12 @@ extension RebuildResult {
         switch outcome {
         case .registered: registered.append(sidecar.identifier)
         case .known: known.append(sidecar.identifier)
+        case .moved(let old):
+            // The earlier one may have been taken in an instant ago.
+            registered.removeAll { $0 == old.identifier }
+            registered.append(sidecar.identifier)
+            leftOvers.append(old.manifestKey)
+        case .superseded: leftOvers.append(sidecar.place.manifestKey)
         case .underWay, .gone: break
         case .refused(let error): refuse(sidecar.facts.key.string, error)
         }

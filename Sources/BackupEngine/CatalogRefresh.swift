@@ -108,7 +108,7 @@ package final class CatalogRefresh: @unchecked Sendable {
                 .map { Candidate(sidecar: sidecar, version: $0) }
         }
         result.unreadableCount += sidecars.count - readable.count
-        let standing = try engine.catalog.standing(of: readable.map(\.sidecar.place), at: backend.name)
+        let standing = try engine.catalog.standing(of: readable.map(\.sidecar.sidecarPlace), at: backend.name)
         let now = engine.clock.secondsSince1970
         var candidates: [Candidate] = []
         for (candidate, standing) in zip(readable, standing) {
@@ -161,7 +161,7 @@ extension CatalogRefresh.Looking {
         result.leftCount -= 1
         switch outcome {
         case .registered: result.registered.append(sidecar.identifier)
-        case .known, .underWay, .gone: break
+        case .moved, .known, .superseded, .underWay, .gone: break
         case .refused(let error):
             result.refuse(sidecar.facts.key.string, error)
             if let refusal = RefusalMemory.refusal(error, of: sidecar.facts.key, version: version, now: now) {

@@ -164,6 +164,12 @@ package final class Engine: Sendable {
         }
     }
 
+    /// Whom archives of an org are encrypted to: its current key, and the recovery recipients of the configuration.
+    package func recipients(of key: OrgKey) -> [AgeRecipient] {
+        let recovery = orgs[key.org]?.recoveryRecipients ?? []
+        return [key.recipient] + recovery.filter { $0 != key.recipient }
+    }
+
     /// The key of an org that can also read.
     package func readingKey(of org: ResourceName) throws(EngineError) -> OrgKey {
         let key = try key(of: org)

@@ -59,7 +59,7 @@ extension Engine {
                 throw EngineError(.swapped, "\(identifier): the manifest is that of \(manifest.identifier)")
             }
             guard manifest.rawByteCount == record.rawByteCount, manifest.archiveByteCount == record.archiveByteCount,
-                manifest.createdAt == record.createdAt
+                manifest.createdAt == record.createdAt, manifest.generation == record.generation
             else {
                 throw EngineError(
                     .catalog, "\(identifier): the catalog's row contradicts the manifest", hint: rebuildHint)
@@ -110,14 +110,16 @@ extension Engine {
                     maximumDataFrameRawByteCount: ArchiveReader.maximumDataFrameByteCount)
             }
             let source = StoredObject(
-                store: backend.store, key: try backend.archiveKey(of: identifier), byteCount: record.archiveByteCount)
+                store: backend.store, key: try backend.archiveKey(of: record.place), byteCount: record.archiveByteCount)
             let replicas = try replicas(
                 of: identifier, header: record.archiveHeader, byteCount: record.archiveByteCount)
-            let replicatedSource: any ArchiveSource =
+            let replicatedSource = FollowingSource(
                 replicas.isEmpty
-                ? source
-                : ReplicatedSource(identifier: identifier, primary: source, replicas: replicas, notes: replicaNotes)
-            var cachedSource = replicatedSource
+                    ? source
+                    : ReplicatedSource(
+                        identifier: identifier, primary: source, replicas: replicas, notes: replicaNotes), record,
+                engine: self)
+            var cachedSource: any ArchiveSource = replicatedSource
             if backend.isRemote, let rangeCache {
                 cachedSource = rangeCache.source(
                     identity: manifest.headerSHA256.bytes, gridOrigin: UInt64(record.archiveHeader.count),

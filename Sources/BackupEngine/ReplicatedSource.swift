@@ -106,9 +106,11 @@ extension Engine {
         try backends.values.filter { $0.name != identifier.backend }.sorted { $0.name < $1.name }.compactMap {
             backend in
             let other = identifier.at(backend.name)
-            guard try catalog.archiveHeader(other) == header else { return nil }
+            guard try catalog.archiveHeader(other) == header, let place = try catalog.backup(other)?.place else {
+                return nil
+            }
             let object = StoredObject(
-                store: backend.store, key: try backend.archiveKey(of: other), byteCount: byteCount)
+                store: backend.store, key: try backend.archiveKey(of: place), byteCount: byteCount)
             return ReplicatedSource.Replica(backend: backend.name, object: object)
         }
     }

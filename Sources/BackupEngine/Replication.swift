@@ -44,12 +44,14 @@ extension Engine {
                 }
                 return .known(copy)
             }
-            guard let entry = try claimJournalEntry(for: copy, on: target) else {
+            // The manifest goes along as it is, and with it the generation.
+            let place = BackupPlace(copy, generation: record.generation)
+            guard let entry = try claimJournalEntry(for: place, on: target) else {
                 throw EngineError(.busy, "\(copy) is being made by somebody else")
             }
             let upload: any ObjectUpload
             do {
-                upload = try target.store.upload(target.archiveKey(of: copy))
+                upload = try target.store.upload(target.archiveKey(of: place))
                 try catalog.updateUpload(entry, uploadIdentifier: upload.identifier)
             } catch {
                 try? catalog.endUpload(entry)
@@ -57,11 +59,11 @@ extension Engine {
             }
             var (completes, isCompleted) = (false, false)
             do {
-                try carry(record, manifest, as: copy, to: target, upload, entry, &completes, &isCompleted, progress)
+                try carry(record, manifest, as: place, to: target, upload, entry, &completes, &isCompleted, progress)
             } catch {
                 let isOthers = (error as? StorageError)?.code == .alreadyExists && !isCompleted
                 giveUp(
-                    upload, of: copy, at: target, entry, header: completes && !isOthers ? record.archiveHeader : nil,
+                    upload, of: place, at: target, entry, header: completes && !isOthers ? record.archiveHeader : nil,
                     isCompleted: isCompleted)
                 throw error
             }
@@ -73,7 +75,7 @@ extension Engine {
     }
 
     private func carry(
-        _ record: BackupRecord, _ manifest: Manifest, as copy: BackupIdentifier, to target: Backend,
+        _ record: BackupRecord, _ manifest: Manifest, as copy: BackupPlace, to target: Backend,
         _ upload: any ObjectUpload, _ entry: Int64, _ completes: inout Bool,
         _ isCompleted: inout Bool, _ progress: ProgressReport
     ) throws {
@@ -103,15 +105,15 @@ extension Engine {
         _ = try sidecar.withUnsafeBytes { try target.store.putIfAbsent(manifestKey, $0) }
         try catalog.register(
             BackupRecord(
-                identifier: copy, manifestJSON: record.manifestJSON, archiveHeader: record.archiveHeader,
+                identifier: copy.identifier, manifestJSON: record.manifestJSON, archiveHeader: record.archiveHeader,
                 seekTable: record.seekTable, rawByteCount: record.rawByteCount,
                 archiveByteCount: record.archiveByteCount, dataByteCount: record.dataByteCount,
-                createdAt: record.createdAt), finishing: entry)
+                createdAt: record.createdAt, generation: copy.generation), finishing: entry)
     }
 
     /// Removes what a copy that failed has left; what cannot be removed now stays in the journal for the next start.
     private func giveUp(
-        _ upload: any ObjectUpload, of copy: BackupIdentifier, at target: Backend, _ entry: Int64, header: [UInt8]?,
+        _ upload: any ObjectUpload, of copy: BackupPlace, at target: Backend, _ entry: Int64, header: [UInt8]?,
         isCompleted: Bool
     ) {
         upload.abort()
@@ -124,11 +126,11 @@ extension Engine {
     }
 
     /// An archive as it is stored, where it belongs or at its replicas; no key is needed.
-    private func archiveSource(of record: BackupRecord) throws -> any ArchiveSource {
+    func archiveSource(of record: BackupRecord) throws -> any ArchiveSource {
         let identifier = record.identifier
         let backend = try backend(identifier.backend)
         let primary = StoredObject(
-            store: backend.store, key: try backend.archiveKey(of: identifier), byteCount: record.archiveByteCount)
+            store: backend.store, key: try backend.archiveKey(of: record.place), byteCount: record.archiveByteCount)
         let replicas = try replicas(
             of: identifier, header: record.archiveHeader, byteCount: record.archiveByteCount)
         guard !replicas.isEmpty else { return primary }

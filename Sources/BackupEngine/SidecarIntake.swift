@@ -22,6 +22,10 @@ enum IntakeOutcome {
     case registered
     /// Its backup has a row that is as good.
     case known
+    /// Its backup's row was about the objects of an earlier generation, and is about these now.
+    case moved(from: BackupPlace)
+    /// Its backup's row is about a later generation: these are left over.
+    case superseded
     /// This host makes or removes the backup right now.
     case underWay
     /// It went while it was looked at.
@@ -36,15 +40,26 @@ extension Engine {
     func takeIn(_ sidecar: ListedSidecar, from backend: Backend) -> IntakeOutcome {
         let identifier = sidecar.identifier
         do {
-            let isKnown = try catalog.backup(identifier) != nil
-            if isKnown, (try? authenticManifest(of: identifier)) != nil { return .known }
+            let row = try catalog.backup(identifier)
+            var isBroken = false
+            if let row {
+                let isAuthentic = (try? authenticManifest(of: identifier)) != nil
+                if isAuthentic, row.generation == sidecar.place.generation { return .known }
+                // A row whose own objects are gone is as good as none.
+                if isAuthentic, row.generation > sidecar.place.generation, try isThere(row.place, at: backend) {
+                    return .superseded
+                }
+                isBroken = !isAuthentic || row.generation > sidecar.place.generation
+            }
             // The new row is proven before the old one goes: on a host that cannot read, the old one stays.
             let found = try readSidecar(sidecar, at: backend)
             let record = try prove(found, at: backend)
-            if isKnown { log.warning("\(identifier): the catalog's row does not open; it is made anew") }
-            switch try catalog.takeIn(record, from: sidecar.facts.key.string, replacing: isKnown) {
+            if isBroken { log.warning("\(identifier): the catalog's row does not open; it is made anew") }
+            switch try catalog.takeIn(record, from: sidecar.facts.key.string, replacing: isBroken) {
             case .underWay: return .underWay
             case .exists: return .known
+            case .replaced(let generation) where generation < record.generation:
+                return .moved(from: BackupPlace(identifier, generation: generation))
             case .replaced: return .registered
             case .registered: break
             }
@@ -89,7 +104,7 @@ extension Engine {
         var bytes = [UInt8](repeating: 0, count: Int(sidecar.facts.byteCount))
         try bytes.withUnsafeMutableBytes { try backend.store.read(sidecar.facts.key, at: 0, into: $0) }
         let json = try decrypted(bytes, key)
-        return try foundManifest(json, of: sidecar.identifier, key)
+        return try foundManifest(json, of: sidecar.place, key)
     }
 
     /// What does not decrypt was not made for this org, or is damaged.
@@ -103,13 +118,18 @@ extension Engine {
     }
 
     /// Verifies a sealed manifest that was found somewhere under the name of a backup.
-    func foundManifest(_ json: [UInt8], of identifier: BackupIdentifier, _ key: OrgKey) throws -> FoundManifest {
+    func foundManifest(_ json: [UInt8], of place: BackupPlace, _ key: OrgKey) throws -> FoundManifest {
+        let identifier = place.identifier
         var manifest = try Manifest(verifying: json, sealKeys: key.sealKeys)
         // Whose and of when; the backend's name is this host's own affair.
         let named = manifest.identifier
         guard named.org == identifier.org, named.vm == identifier.vm, named.date == identifier.date,
             named.disk == identifier.disk
         else { throw EngineError(.swapped, "\(identifier): the manifest is that of \(named)") }
+        // One that was put under a higher number would count for more than its successor.
+        guard manifest.generation == place.generation else {
+            throw EngineError(.swapped, "\(place): the manifest is that of generation \(manifest.generation)")
+        }
         manifest.identifier = identifier
         return FoundManifest(identifier: identifier, manifest: manifest, json: json)
     }
@@ -121,7 +141,8 @@ extension Engine {
     ) throws -> BackupRecord {
         let manifest = found.manifest
         let key = try readingKey(of: found.identifier.org)
-        let archiveKey = try backend.archiveKey(of: found.identifier)
+        let archiveKey = try backend.archiveKey(
+            of: BackupPlace(found.identifier, generation: manifest.generation))
         let stored = try backend.store.head(archiveKey)
         guard stored.byteCount == manifest.archiveByteCount else {
             throw EngineError(
@@ -141,7 +162,14 @@ extension Engine {
         return BackupRecord(
             identifier: found.identifier, manifestJSON: found.json, archiveHeader: header, seekTable: table,
             rawByteCount: manifest.rawByteCount, archiveByteCount: manifest.archiveByteCount,
-            dataByteCount: reader.seekTable.dataByteCount, createdAt: manifest.createdAt)
+            dataByteCount: reader.seekTable.dataByteCount, createdAt: manifest.createdAt,
+            generation: manifest.generation)
+    }
+
+    /// Whether the sidecar and the archive of a row are at the backend.
+    private func isThere(_ place: BackupPlace, at backend: Backend) throws -> Bool {
+        try facts(of: backend.manifestKey(of: place), at: backend) != nil
+            && facts(of: backend.archiveKey(of: place), at: backend) != nil
     }
 
     /// False only where the backend says so.

@@ -8,23 +8,23 @@ internal import Storage
 extension Engine {
     /// Writes a journal entry of this process, before anything is done at the backend.
     func openJournalEntry(
-        for identifier: BackupIdentifier, on backend: Backend, _ phase: UploadRecord.Phase
+        for place: BackupPlace, on backend: Backend, _ phase: UploadRecord.Phase
     ) throws -> Int64 {
-        try catalog.beginUpload(journalRecord(for: identifier, on: backend, phase))
+        try catalog.beginUpload(journalRecord(for: place, on: backend, phase))
     }
 
     /// The same for a new backup; nil when somebody else has the name.
-    func claimJournalEntry(for identifier: BackupIdentifier, on backend: Backend) throws -> Int64? {
-        try catalog.claimUpload(journalRecord(for: identifier, on: backend, .upload), for: identifier)
+    func claimJournalEntry(for place: BackupPlace, on backend: Backend) throws -> Int64? {
+        try catalog.claimUpload(journalRecord(for: place, on: backend, .upload), for: place.identifier)
     }
 
     private func journalRecord(
-        for identifier: BackupIdentifier, on backend: Backend, _ phase: UploadRecord.Phase
+        for place: BackupPlace, on backend: Backend, _ phase: UploadRecord.Phase
     ) throws -> UploadRecord {
         let process = ProcessIdentity.current
         return UploadRecord(
-            backend: backend.name, archiveKey: try backend.archiveKey(of: identifier).string,
-            manifestKey: try backend.manifestKey(of: identifier).string, uploadIdentifier: "",
+            backend: backend.name, archiveKey: try backend.archiveKey(of: place).string,
+            manifestKey: try backend.manifestKey(of: place).string, uploadIdentifier: "",
             startedAt: clock.secondsSince1970, ownerProcess: process.process, ownerStartTicks: process.startTicks,
             ownerBootIdentifier: process.bootIdentifier, phase: phase)
     }
@@ -33,11 +33,18 @@ extension Engine {
     /// it, so that a crash in between is finished by the next start.
     package func remove(_ identifier: BackupIdentifier) throws {
         let backend = try backend(identifier.backend)
-        let entry = try openJournalEntry(for: identifier, on: backend, .remove)
-        try catalog.remove(identifier)
-        try backend.store.delete(backend.manifestKey(of: identifier))
-        try backend.store.delete(backend.archiveKey(of: identifier))
-        try catalog.endUpload(entry)
+        while true {
+            let place = try catalog.backup(identifier)?.place ?? BackupPlace(identifier, generation: 0)
+            let entry = try openJournalEntry(for: place, on: backend, .remove)
+            // Its file key may be wrapped anew at this moment: then the row is about other objects now.
+            let isRemoved = try catalog.remove(place)
+            if isRemoved {
+                try backend.store.delete(backend.manifestKey(of: place))
+                try backend.store.delete(backend.archiveKey(of: place))
+            }
+            try catalog.endUpload(entry)
+            if isRemoved { return }
+        }
     }
 
     /// Removes what an upload of this process has left that failed, and its entry. Where this throws, the entry stays for the
@@ -48,11 +55,11 @@ extension Engine {
     ///     never asked for.
     ///   - isCompleted: the archive got its name, and is ours alone.
     func clear(
-        _ entry: Int64?, failed upload: String, of identifier: BackupIdentifier, on backend: Backend, header: [UInt8]?,
+        _ entry: Int64?, failed upload: String, of place: BackupPlace, on backend: Backend, header: [UInt8]?,
         isCompleted: Bool
     ) throws {
-        let archiveKey = try backend.archiveKey(of: identifier)
-        let manifestKey = try backend.manifestKey(of: identifier)
+        let archiveKey = try backend.archiveKey(of: place)
+        let manifestKey = try backend.manifestKey(of: place)
         if isCompleted {
             // Only now: whoever finds this entry in another phase takes in what is complete.
             if let entry { try catalog.updateUpload(entry, phase: .remove) }
@@ -129,15 +136,15 @@ extension Engine {
         if !entry.uploadIdentifier.isEmpty {
             try backend.store.abortUpload(identifier: entry.uploadIdentifier, key: archiveKey)
         }
-        let identifier = backend.identifier(ofManifestKey: manifestKey)
-        let isRegistered = try identifier.map { try catalog.backup($0) != nil } ?? false
+        let place = backend.place(ofManifestKey: manifestKey)
+        let isRegistered = try place.map { try catalog.backup($0.identifier)?.place == $0 } ?? false
         switch entry.phase {
         case .upload: break
         case .complete where isRegistered: break
         case .complete:
-            if let identifier, let facts = try facts(of: manifestKey, at: backend) {
+            if let place, let facts = try facts(of: manifestKey, at: backend) {
                 try catalog.endUpload(id)
-                return finish(ListedSidecar(identifier: identifier, facts: facts), at: backend)
+                return try finish(ListedSidecar(place: place, facts: facts), at: backend)
             }
             try backend.store.delete(archiveKey)
         case .remove where isRegistered: break
@@ -148,17 +155,28 @@ extension Engine {
         try catalog.endUpload(id)
     }
 
-    private func finish(_ sidecar: ListedSidecar, at backend: Backend) {
+    private func finish(_ sidecar: ListedSidecar, at backend: Backend) throws {
         switch takeIn(sidecar, from: backend) {
         case .registered: log.notice("\(sidecar.identifier) was complete when its process ended: it is registered")
-        case .known, .underWay, .gone: break
+        case .moved(let old):
+            log.notice("\(sidecar.place) was complete when its process ended: the backup is there now")
+            try removeObjects(of: old, at: backend, openJournalEntry(for: old, on: backend, .remove))
+        case .known, .superseded, .underWay, .gone: break
         case .refused(let error):
             log.warning("\(sidecar.identifier) is at the backend, and is not taken in: \(error)")
         }
     }
 
+    /// Removes objects that no row is about any more, the sidecar first, and the entry that names them. Where this throws, the entry
+    /// stays, and the next start tries again.
+    func removeObjects(of place: BackupPlace, at backend: Backend, _ entry: Int64) throws {
+        try backend.store.delete(backend.manifestKey(of: place))
+        try backend.store.delete(backend.archiveKey(of: place))
+        try catalog.endUpload(entry)
+    }
+
     /// nil where there is no such object.
-    private func facts(of key: ObjectKey, at backend: Backend) throws(StorageError) -> ObjectFacts? {
+    func facts(of key: ObjectKey, at backend: Backend) throws(StorageError) -> ObjectFacts? {
         do {
             return try backend.store.head(key)
         } catch {

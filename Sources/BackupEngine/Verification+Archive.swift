@@ -11,7 +11,7 @@ extension Engine {
         _ identifier: BackupIdentifier, _ expected: Manifest, _ report: inout CheckReport, _ progress: ProgressReport
     ) throws {
         let backend = try backend(identifier.backend)
-        let key = try backend.archiveKey(of: identifier)
+        let key = try backend.archiveKey(of: BackupPlace(identifier, generation: expected.generation))
         let stored = try backend.store.head(key)
         guard stored.byteCount == expected.archiveByteCount else {
             report.findings.append(

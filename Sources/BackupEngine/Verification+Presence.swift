@@ -11,7 +11,7 @@ extension Engine {
         let identifier = record.identifier
         let backend = try backend(identifier.backend)
         do throws(StorageError) {
-            let stored = try backend.store.head(try backend.archiveKey(of: identifier))
+            let stored = try backend.store.head(try backend.archiveKey(of: record.place))
             if stored.byteCount != record.archiveByteCount {
                 report.findings.append(
                     CheckFinding(
@@ -40,7 +40,7 @@ extension Engine {
     private func checkSidecar(_ record: BackupRecord, _ backend: Backend) throws(EngineError) -> UInt64 {
         let identifier = record.identifier
         do {
-            let key = try backend.manifestKey(of: identifier)
+            let key = try backend.manifestKey(of: record.place)
             let orgKey = try? keys.key(for: identifier.org)
             guard let orgKey, orgKey.canRead else {
                 _ = try backend.store.head(key)
@@ -61,7 +61,7 @@ extension Engine {
                     identifier: identifier, manifestJSON: json, archiveHeader: record.archiveHeader,
                     seekTable: record.seekTable, rawByteCount: record.rawByteCount,
                     archiveByteCount: record.archiveByteCount, dataByteCount: record.dataByteCount,
-                    createdAt: record.createdAt))
+                    createdAt: record.createdAt, generation: record.generation))
             throw EngineError(.swapped, "\(identifier): the sidecar is not the one that was written with the backup")
         } catch {
             let failure = EngineError(error, subject: "\(identifier)")

@@ -76,6 +76,10 @@ extension Engine {
                 identifier: identifier, depth: .presence, archiveByteCount: expected.archiveByteCount,
                 rawByteCount: expected.rawByteCount)
             try checkPresence(record, &presence)
+            // It was wrapped anew meanwhile: what was looked at is not the backup any more.
+            if !presence.isGood, try catalog.backup(identifier)?.generation ?? record.generation != record.generation {
+                return try check(identifier, depth, progress: progress)
+            }
             try note(presence)
             guard depth != .presence else { return presence }
             var report = CheckReport(

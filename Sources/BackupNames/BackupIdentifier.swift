@@ -18,7 +18,7 @@ package struct BackupIdentifier: Hashable, Sendable, CustomStringConvertible {
         self.disk = disk
     }
 
-    /// The backup whose sidecar has this key (below the backend's prefix); nil for any other key.
+    /// The backup whose sidecar of generation 0 has this key (below the backend's prefix); nil for any other key.
     package init?(backend: ResourceName, manifestKey: String) {
         let parts = manifestKey.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
         guard parts.count == 4, parts[3].hasSuffix(Self.manifestEnding), let org = try? ResourceName(parts[0]),
@@ -36,10 +36,10 @@ package struct BackupIdentifier: Hashable, Sendable, CustomStringConvertible {
     /// The image's path below the mountpoint.
     package var pathInTree: String { "\(backend)/\(org)/\(vm)/\(date)/\(disk).raw" }
 
-    /// The archive's object key, below the backend's prefix.
+    /// The archive's object key as it is made, generation 0; `BackupPlace` knows where it is.
     package var archiveKey: String { "\(org)/\(vm)/\(date)/\(disk)\(Self.archiveEnding)" }
 
-    /// The sidecar's object key, below the backend's prefix.
+    /// The same of the sidecar.
     package var manifestKey: String { "\(org)/\(vm)/\(date)/\(disk)\(Self.manifestEnding)" }
 }
 

@@ -3,12 +3,12 @@ internal import GRDB
 
 /// A sidecar at a backend, by its place: what the catalog is asked about.
 package struct SidecarPlace: Sendable, Hashable {
-    package let identifier: BackupIdentifier
+    package let place: BackupPlace
     /// The object's key, the backend's prefix included.
     package let manifestKey: String
 
-    package init(identifier: BackupIdentifier, manifestKey: String) {
-        self.identifier = identifier
+    package init(_ place: BackupPlace, manifestKey: String) {
+        self.place = place
         self.manifestKey = manifestKey
     }
 }
@@ -17,7 +17,7 @@ package struct SidecarPlace: Sendable, Hashable {
 package enum SidecarStanding: Sendable, Hashable {
     /// Nothing.
     case new
-    /// Its backup has a row.
+    /// Its backup has a row, of this generation or a later one.
     case registered
     /// The journal names it: somebody on this host makes or removes this very backup, or did so and died.
     case underWay
@@ -46,8 +46,8 @@ package struct RefusedSidecar: Sendable, Hashable {
 /// What became of a backup that was found at a backend.
 package enum TakingIn: Sendable, Hashable {
     case registered
-    /// The row that was there is replaced; checks, damage and scrubbing stay with it.
-    case replaced
+    /// The row that was there is replaced; checks, damage and scrubbing stay with it. The generation is that of the old one.
+    case replaced(generation: UInt64)
     /// The journal names it: nothing was changed.
     case underWay
     /// Somebody else was faster: nothing was changed.
@@ -70,13 +70,15 @@ extension Catalog {
             let registered = try database.cachedStatement(
                 sql: """
                     SELECT EXISTS (SELECT 1 FROM backup
-                    WHERE backend = ? AND org = ? AND vm = ? AND date = ? AND disk = ?)
+                    WHERE backend = ? AND org = ? AND vm = ? AND date = ? AND disk = ? AND generation >= ?)
                     """)
             let refused = try database.cachedStatement(
                 sql: "SELECT * FROM refused_sidecar WHERE backend = ? AND manifest_key = ?")
             return try places.map { place in
                 if journaled.contains(place.manifestKey) { return .underWay }
-                let isRegistered = try Bool.fetchOne(registered, arguments: Self.arguments(place.identifier))
+                let isRegistered = try Bool.fetchOne(
+                    registered,
+                    arguments: Self.arguments(place.place.identifier) + [Int64(clamping: place.place.generation)])
                 if isRegistered == true { return .registered }
                 guard let row = try Row.fetchOne(refused, arguments: [name, place.manifestKey]) else { return .new }
                 return .refused(try Self.refusedSidecar(row))
@@ -86,6 +88,8 @@ extension Catalog {
 
     /// Registers a backup that was found at a backend, by somebody who did not make it. One transaction, and the journal has the
     /// last word: what it names is being made or removed on this host, and is left to whoever does so.
+    ///
+    /// A row of an earlier generation is replaced; one of the same generation or a later one only if `isReplacing`.
     package func takeIn(
         _ record: BackupRecord, from manifestKey: String, replacing isReplacing: Bool
     ) throws(CatalogError) -> TakingIn {
@@ -96,20 +100,17 @@ extension Catalog {
                 database, sql: "SELECT EXISTS (SELECT 1 FROM upload WHERE backend = ? AND manifest_key = ?)",
                 arguments: [backend, manifestKey])
             if isUnderWay == true { return .underWay }
-            let id = try Int64.fetchOne(
-                database,
-                sql: "SELECT id FROM backup WHERE backend = ? AND org = ? AND vm = ? AND date = ? AND disk = ?",
-                arguments: Self.arguments(identifier))
-            if id != nil, !isReplacing { return .exists }
-            if let id {
-                try Self.update(id, record, database)
+            let row = try Self.row(of: identifier, database)
+            if let row, !isReplacing, row.generation >= record.generation { return .exists }
+            if let row {
+                try Self.update(row.id, record, database)
             } else {
                 try Self.insert(record, database)
             }
             try database.execute(
                 sql: "DELETE FROM refused_sidecar WHERE backend = ? AND manifest_key = ?",
                 arguments: [backend, manifestKey])
-            return id == nil ? .registered : .replaced
+            return row.map { .replaced(generation: $0.generation) } ?? .registered
         }
     }
 

@@ -50,14 +50,14 @@ package final class Catalog: Sendable {
         let identifier = record.identifier
         try database.execute(
             sql: """
-                INSERT INTO backup (backend, org, vm, date, disk, created_at, raw_size, data_size, archive_size)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                INSERT INTO backup (backend, org, vm, date, disk, created_at, raw_size, data_size, archive_size, generation)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
             arguments: [
                 identifier.backend.description, identifier.org.description, identifier.vm.description,
                 identifier.date.description, identifier.disk.description, record.createdAt,
                 Int64(clamping: record.rawByteCount), Int64(clamping: record.dataByteCount),
-                Int64(clamping: record.archiveByteCount),
+                Int64(clamping: record.archiveByteCount), Int64(clamping: record.generation),
             ])
         try setAccess(database.lastInsertedRowID, record, database)
     }
@@ -65,10 +65,13 @@ package final class Catalog: Sendable {
     /// Makes a row anew, its names and what hangs on it apart.
     static func update(_ id: Int64, _ record: BackupRecord, _ database: Database) throws {
         try database.execute(
-            sql: "UPDATE backup SET created_at = ?, raw_size = ?, data_size = ?, archive_size = ? WHERE id = ?",
+            sql: """
+                UPDATE backup SET created_at = ?, raw_size = ?, data_size = ?, archive_size = ?, generation = ?
+                WHERE id = ?
+                """,
             arguments: [
                 record.createdAt, Int64(clamping: record.rawByteCount), Int64(clamping: record.dataByteCount),
-                Int64(clamping: record.archiveByteCount), id,
+                Int64(clamping: record.archiveByteCount), Int64(clamping: record.generation), id,
             ])
         try setAccess(id, record, database)
     }
@@ -136,7 +139,7 @@ package final class Catalog: Sendable {
                 identifier: identifier, manifestJSON: manifest.bytes, archiveHeader: header.bytes,
                 seekTable: table.bytes,
                 rawByteCount: summary.rawByteCount, archiveByteCount: summary.archiveByteCount,
-                dataByteCount: summary.dataByteCount, createdAt: summary.createdAt)
+                dataByteCount: summary.dataByteCount, createdAt: summary.createdAt, generation: summary.generation)
         }
     }
 
@@ -345,7 +348,7 @@ package final class Catalog: Sendable {
         return BackupSummary(
             identifier: identifier, rawByteCount: try size(row.value("raw_size")),
             archiveByteCount: try size(row.value("archive_size")), dataByteCount: try size(row.value("data_size")),
-            createdAt: try row.value("created_at"))
+            createdAt: try row.value("created_at"), generation: try size(row.value("generation")))
     }
 
     static func name(_ text: String) throws -> ResourceName {

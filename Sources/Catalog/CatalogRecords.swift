@@ -9,17 +9,23 @@ package struct BackupSummary: Sendable, Hashable {
     package let dataByteCount: UInt64
     /// The consistent point, seconds since 1970.
     package let createdAt: Int64
+    /// Of the objects that the row is about.
+    package let generation: UInt64
 
     package init(
         identifier: BackupIdentifier, rawByteCount: UInt64, archiveByteCount: UInt64, dataByteCount: UInt64,
-        createdAt: Int64
+        createdAt: Int64, generation: UInt64 = 0
     ) {
         self.identifier = identifier
         self.rawByteCount = rawByteCount
         self.archiveByteCount = archiveByteCount
         self.dataByteCount = dataByteCount
         self.createdAt = createdAt
+        self.generation = generation
     }
+
+    /// Where its objects lie.
+    package var place: BackupPlace { BackupPlace(identifier, generation: generation) }
 }
 
 /// A registered backup with everything that opens it without a request.
@@ -35,10 +41,12 @@ package struct BackupRecord: Sendable, Hashable {
     package let archiveByteCount: UInt64
     package let dataByteCount: UInt64
     package let createdAt: Int64
+    package let generation: UInt64
 
     package init(
         identifier: BackupIdentifier, manifestJSON: [UInt8], archiveHeader: [UInt8], seekTable: [UInt8],
-        rawByteCount: UInt64, archiveByteCount: UInt64, dataByteCount: UInt64, createdAt: Int64
+        rawByteCount: UInt64, archiveByteCount: UInt64, dataByteCount: UInt64, createdAt: Int64,
+        generation: UInt64 = 0
     ) {
         self.identifier = identifier
         self.manifestJSON = manifestJSON
@@ -48,7 +56,11 @@ package struct BackupRecord: Sendable, Hashable {
         self.archiveByteCount = archiveByteCount
         self.dataByteCount = dataByteCount
         self.createdAt = createdAt
+        self.generation = generation
     }
+
+    /// Where its objects lie.
+    package var place: BackupPlace { BackupPlace(identifier, generation: generation) }
 }
 
 /// A journal entry: something under way at a backend that is not, or no longer, registered.

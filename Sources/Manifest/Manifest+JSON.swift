@@ -28,6 +28,7 @@ extension Manifest {
         ]
         if let region { members["region"] = .string(region) }
         if let country { members["country"] = .string(country) }
+        if generation > 0 { members["generation"] = .integer(generation) }
         return members
     }
 
@@ -67,6 +68,10 @@ extension Manifest {
         toolVersion = try reader.string("tool")
         uploadMilliseconds = upload
         partitions = try reader.partitions("partitions")
+        generation = try reader.optionalInteger("generation") ?? 0
+        guard generation <= UInt64(Int64.max) else {
+            throw ManifestError(.malformed, "the manifest holds a number out of range")
+        }
     }
 }
 
@@ -101,6 +106,10 @@ private struct MemberReader {
 
     func optionalString(_ name: String) throws(ManifestError) -> String? {
         members[name] == nil ? nil : try string(name)
+    }
+
+    func optionalInteger(_ name: String) throws(ManifestError) -> UInt64? {
+        members[name] == nil ? nil : try integer(name)
     }
 
     func digest(_ name: String) throws(ManifestError) -> SHA256Digest {

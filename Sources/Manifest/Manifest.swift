@@ -44,12 +44,14 @@ package struct Manifest: Sendable, Equatable {
     package var toolVersion: String
     package var uploadMilliseconds: Int
     package var partitions: [ManifestPartition]
+    /// How often the file key was wrapped anew, as `BackupPlace` counts: of which objects this is the manifest.
+    package var generation: UInt64
 
     package init(
         identifier: BackupIdentifier, createdAt: Int64, region: String?, country: String?, rawByteCount: UInt64,
         rawSHA256: SHA256Digest, archiveByteCount: UInt64, archiveSHA256: SHA256Digest, headerSHA256: SHA256Digest,
         seekTableSHA256: SHA256Digest, frameByteCount: Int, zstdLevel: Int, recipients: [String], consistency: String,
-        toolVersion: String, uploadMilliseconds: Int, partitions: [ManifestPartition]
+        toolVersion: String, uploadMilliseconds: Int, partitions: [ManifestPartition], generation: UInt64 = 0
     ) {
         self.identifier = identifier
         self.createdAt = createdAt
@@ -68,6 +70,7 @@ package struct Manifest: Sendable, Equatable {
         self.toolVersion = toolVersion
         self.uploadMilliseconds = uploadMilliseconds
         self.partitions = partitions
+        self.generation = generation
     }
 
     // MARK: Sealing

@@ -36,6 +36,9 @@ extension FaultInjectingStore {
         }
     }
 
+    /// From now on the last byte of a range that is copied into an upload comes over with a bit inverted.
+    package func corruptCopies(_ corrupts: Bool) { state.withLock { $0.corruptsCopies = corrupts } }
+
     /// Every operation of this kind takes at least this long.
     package func delay(_ operation: Operation, by duration: Duration) {
         state.withLock { $0.delays[operation] = duration }

@@ -46,6 +46,7 @@ package final class FaultInjectingStore: ObjectStore {
         var faults: [Fault] = []
         var counts: [Operation: Int] = [:]
         var readByteCount: UInt64 = 0
+        var corruptsCopies = false
         var delays: [Operation: Duration] = [:]
         var flips: [(key: ObjectKey, offset: UInt64, bit: UInt8)] = []
     }
@@ -157,7 +158,21 @@ final class FaultInjectingUpload: ObjectUpload {
     }
 
     func append(copying key: ObjectKey, _ range: Range<UInt64>) throws(StorageError) {
-        try store.passing(.copy, self.key.string) { () throws(StorageError) in try inner.append(copying: key, range) }
+        try store.passing(.copy, self.key.string) { () throws(StorageError) in
+            guard store.state.withLock({ $0.corruptsCopies }), !range.isEmpty else {
+                return try inner.append(copying: key, range)
+            }
+            try inner.append(copying: key, range.dropLast())
+            var last = [UInt8](repeating: 0, count: 1)
+            let result = last.withUnsafeMutableBytes { buffer in
+                Result { () throws(StorageError) in try store.read(key, at: range.upperBound - 1, into: buffer) }
+            }
+            try result.get()
+            last[0] ^= 0x80
+            try last.withUnsafeBytes { bytes in
+                Result { () throws(StorageError) in try inner.append(bytes) }
+            }.get()
+        }
     }
 
     func complete() throws(StorageError) -> ObjectFacts {

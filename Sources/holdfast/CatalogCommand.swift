@@ -27,6 +27,7 @@ struct RebuildCommand: ParsableCommand {
         let backend: String
         let registered: [String]
         let known: [String]
+        let left_over: [String]
         let refused: [Refusal]
         let refused_count: Int
     }
@@ -45,6 +46,7 @@ struct RebuildCommand: ParsableCommand {
                     Result(
                         backend: "\(name)", registered: result.registered.map(\.description),
                         known: result.known.map(\.description),
+                        left_over: result.leftOvers,
                         refused: result.refused.map { Refusal(object: $0.name, error: $0.error.detail) },
                         refused_count: result.refusedCount))
             }
@@ -55,6 +57,9 @@ struct RebuildCommand: ParsableCommand {
                     StandardStream.output.write(
                         "\(result.backend): \(result.registered.count) registered, \(result.known.count) known, "
                             + "\(result.refused_count) refused\n")
+                    for name in result.left_over {
+                        StandardStream.error.write("left over: \(name): a later wrapping of the backup is registered\n")
+                    }
                     for refusal in result.refused { StandardStream.error.write("refused: \(refusal.error)\n") }
                 }
             }

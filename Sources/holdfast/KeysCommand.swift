@@ -11,7 +11,7 @@ struct KeysCommand: ParsableCommand {
         commandName: "keys", abstract: "The orgs' keys: standard age identity files.",
         subcommands: [
             CreateKey.self, ListKeys.self, ShowKey.self, ExportKey.self, ImportKey.self, RotateKey.self,
-            DeleteKey.self,
+            DeleteKey.self, RewrapKeys.self,
         ])
 }
 

@@ -89,6 +89,19 @@ final class EngineBench {
             folder, keysPath, [(backendName, store), (ResourceName("other"), otherStore)], settings, clock, orgs)
     }
 
+    /// Another process, configured otherwise, at the same time: `engine` is its while `body` runs.
+    func reopenKeeping(orgs: [ResourceName: OrgSettings], _ body: () throws -> Void) throws {
+        let before = engine
+        engine = try Self.engine(
+            folder, keysPath, [(backendName, store), (ResourceName("other"), otherStore)], settings,
+            clock, orgs)
+        defer {
+            engine.close()
+            engine = before
+        }
+        try body()
+    }
+
     /// Makes the journal look as if another boot had left it.
     func orphanJournal() throws {
         for entry in try engine.catalog.uploads() {

@@ -53,6 +53,8 @@ struct ManifestTests {
         manifest.region = nil
         manifest.country = nil
         manifest.partitions = []
+        manifest.generation = 0
+        #expect(!String(decoding: manifest.sealed(with: sealKey), as: UTF8.self).contains("generation"))
         manifest.recipients = []
         manifest.rawByteCount = .max
         manifest.archiveByteCount = 0

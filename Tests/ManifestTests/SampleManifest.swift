@@ -20,7 +20,7 @@ extension Manifest {
                     number: 1, rawOffset: 1 << 20, byteCount: 1 << 29, type: "0x83",
                     name: "a \"name\" \\ with\n\u{1} é 日本 /"),
                 ManifestPartition(number: 5, rawOffset: 1 << 29, byteCount: 512, type: "0x82", name: ""),
-            ])
+            ], generation: 531_204)
     }
 }
 

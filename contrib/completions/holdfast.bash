@@ -76,12 +76,13 @@ _holdfast() {
             words="--org --due --limit --scratch --cap --check --json --config -h --help $(_holdfast_backups "${config[@]}")"
             ;;
         status:*) words="--json --prometheus --config -h --help" ;;
-        keys:) words="create list show export import rotate delete -h --help" ;;
+        keys:) words="create list show export import rotate delete rewrap -h --help" ;;
         keys:create) words="--config -h --help" ;;
         keys:list) words="--json --config -h --help" ;;
         keys:show) words="--json --config -h --help $(_holdfast_orgs "${config[@]}")" ;;
         keys:export) words="--write-only --passphrase --passphrase-file --config -h --help $(_holdfast_orgs "${config[@]}")" ;;
         keys:rotate) words="--config -h --help $(_holdfast_orgs "${config[@]}")" ;;
+        keys:rewrap) words="--dry-run --json --config -h --help $(_holdfast_orgs "${config[@]}")" ;;
         keys:delete) words="--config -h --help $(_holdfast_orgs "${config[@]}")" ;;
         keys:import)
             words="--add --passphrase-file --config -h --help"

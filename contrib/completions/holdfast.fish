@@ -63,11 +63,13 @@ complete -c holdfast -n '__fish_seen_subcommand_from drill' -a '(__holdfast_back
 complete -c holdfast -n '__fish_seen_subcommand_from status' -l prometheus -d 'Print metrics'
 complete -c holdfast -n '__fish_seen_subcommand_from drill status' -l json -d 'Print JSON'
 
-complete -c holdfast -n '__fish_seen_subcommand_from keys; and not __fish_seen_subcommand_from create list show export import rotate delete' \
-    -a 'create list show export import rotate delete'
-complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from show export rotate delete' -a '(__holdfast_orgs)'
+complete -c holdfast -n '__fish_seen_subcommand_from keys; and not __fish_seen_subcommand_from create list show export import rotate delete rewrap' \
+    -a 'create list show export import rotate delete rewrap'
+complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from show export rotate delete rewrap' -a '(__holdfast_orgs)'
 complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from export' -l write-only \
     -d 'Only what is needed to back up'
+complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from rewrap' -l dry-run \
+    -d 'Only say what would be done'
 complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from export' -l passphrase \
     -d 'Encrypt to a passphrase'
 complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from export import' -l passphrase-file \
