@@ -25,10 +25,15 @@ package struct OrgSettings: Sendable {
     package var recoveryRecipients: [AgeRecipient]
     /// When something is overdue; nil: as for all others.
     package var thresholds: StatusThresholds?
+    /// Whose its folders are in a mount; nil: as the mount says.
+    package var access: OrgAccess?
 
-    package init(recoveryRecipients: [AgeRecipient] = [], thresholds: StatusThresholds? = nil) {
+    package init(
+        recoveryRecipients: [AgeRecipient] = [], thresholds: StatusThresholds? = nil, access: OrgAccess? = nil
+    ) {
         self.recoveryRecipients = recoveryRecipients
         self.thresholds = thresholds
+        self.access = access
     }
 }
 

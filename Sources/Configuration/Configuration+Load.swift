@@ -154,7 +154,7 @@ extension Configuration {
     private static func parseOrg(
         _ name: ResourceName, _ table: ConfigurationTable, _ configuration: Configuration
     ) throws(ConfigurationError) -> Org {
-        try table.allow(["recovery_recipients", "backend", "drills", "vms", "status"])
+        try table.allow(["recovery_recipients", "backend", "drills", "vms", "status", "uid", "gid", "mode"])
         var org = Org(name: name)
         org.recoveryRecipients = try table.optionalStrings("recovery_recipients") ?? []
         if let backend = try table.optionalString("backend") {
@@ -170,6 +170,7 @@ extension Configuration {
             if let drills = try settings.table("drills") { org.vms[vm] = try Drills(drills, allowsEvery: false) }
         }
         if let status = try table.table("status") { org.status = try Status(status) }
+        org.access = try Access(table)
         return org
     }
 }

@@ -39,6 +39,8 @@ package struct Configuration: Sendable, Equatable {
         /// Of drills, by the vm's name.
         package var vms: [ResourceName: Drills] = [:]
         package var status = Status()
+        /// nil: its folders are as the mount says.
+        package var access: Access?
     }
 
     package struct Archive: Sendable, Equatable {

@@ -1,4 +1,5 @@
 internal import BackupNames
+internal import SystemIO
 internal import TOMLKit
 
 /// A table of the file, whose values are taken out by name and type; each complaint names the file, the line and the key.
@@ -89,6 +90,39 @@ struct ConfigurationTable {
         // A number alone is no string.
         if text.hasSuffix("iB"), let byteCount = SizeText.byteCount(text) { return byteCount }
         throw error(.invalidValue, key, "must be a size such as \"256MiB\"")
+    }
+
+    /// The number of a user or group, or its name, which `find` looks up.
+    func account(
+        _ key: String, _ find: (_ name: String) throws(Errno) -> UInt32?
+    ) throws(ConfigurationError) -> UInt32? {
+        guard let value = table[key] else { return nil }
+        if let number = value.int {
+            // The highest one means "none" in chown(2).
+            guard let identifier = UInt32(exactly: number), identifier != .max else {
+                throw error(.invalidValue, key, "must be 0 to \(UInt32.max - 1)")
+            }
+            return identifier
+        }
+        guard let name = value.string else { throw error(.wrongType, key, "must be a number or a name") }
+        let found: UInt32?
+        do throws(Errno) {
+            found = try find(name)
+        } catch let cause {
+            throw error(.invalidValue, key, "\"\(name)\" cannot be looked up: \(cause)")
+        }
+        guard let found else { throw error(.invalidValue, key, "this machine knows no \"\(name)\"") }
+        return found
+    }
+
+    /// Permission bits: a string of octal digits, for the number 750 is 01356.
+    func permissions(_ key: String) throws(ConfigurationError) -> UInt32? {
+        guard let value = table[key] else { return nil }
+        guard let text = value.string else { throw error(.wrongType, key, "must be a string such as \"0750\"") }
+        guard (3...4).contains(text.utf8.count), text.utf8.allSatisfy({ (0x30...0x37).contains($0) }),
+            let mode = UInt32(text, radix: 8), mode <= 0o777
+        else { throw error(.invalidValue, key, "must be octal digits such as \"0750\"") }
+        return mode
     }
 
     /// A path; a relative one is relative to the file's folder.

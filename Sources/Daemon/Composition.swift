@@ -27,7 +27,7 @@ package enum Composition {
     package static func engine(
         _ configuration: Configuration, usesRangeCache: Bool = false, log: Logger
     ) throws -> Engine {
-        try makeStateDirectory(configuration)
+        try StateFolder.makePrivate(configuration.stateDirectory, log)
         let catalog = try Catalog(path: configuration.stateDirectory + "/catalog.sqlite")
         let plan = MemoryPlan(budgetByteCount: configuration.memoryBudgetByteCount)
         let uploadMemory = BufferPool(capacityByteCount: plan.uploadByteCount)
@@ -45,7 +45,10 @@ package enum Composition {
         for org in configuration.orgs {
             orgs[org.name] = OrgSettings(
                 recoveryRecipients: try org.recoveryRecipients.map { try AgeRecipient($0) },
-                thresholds: thresholds(configuration.status(org: org.name)))
+                thresholds: thresholds(configuration.status(org: org.name)),
+                access: org.access.map {
+                    OrgAccess(userID: $0.userID, groupID: $0.groupID, folderMode: $0.folderMode)
+                })
         }
         var care = CatalogCareSettings()
         care.copyCount = configuration.catalog.copyCount

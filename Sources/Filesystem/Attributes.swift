@@ -10,6 +10,12 @@ package struct Attributes: Sendable {
     package var dataByteCount: UInt64 = 0
     /// Permission bits, before the mount's umask.
     package var permissions: UInt32
+    /// Of them, those that the mount's umask does not take away.
+    package var keptPermissions: UInt32 = 0
+    /// nil: the mount's.
+    package var userID: UInt32?
+    /// nil: the mount's.
+    package var groupID: UInt32?
     package var linkCount: UInt32 = 1
     package var modified: Int64
     /// How many seconds the kernel may believe this.

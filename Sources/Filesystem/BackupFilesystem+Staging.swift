@@ -133,7 +133,7 @@ extension BackupFilesystem {
             if intent.truncates { try file.truncateForNewImage() }
         }
         let handle = handles.add(.staged(file, canWrite: intent.forWriting))
-        var attributes = try stagedAttributes(staged)
+        var attributes = try attributes(of: .staged(staged))
         attributes.number = nodes.remember(.staged(staged))
         return (attributes, handle)
     }

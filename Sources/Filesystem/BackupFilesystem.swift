@@ -117,16 +117,19 @@ package final class BackupFilesystem: Sendable {
 
     // MARK: Attributes
 
+    func attributes(of node: Node) throws -> Attributes { owned(try plainAttributes(of: node), node) }
+
     /// How long the kernel may believe what can change at any time, and what hardly ever does (a backup that is withdrawn or
     /// pruned). Seconds.
     private static let briefly = 1.0
     private static let longer = 10.0
 
-    func attributes(of node: Node) throws -> Attributes {
+    /// As if no org had an owner or a mode of its own.
+    private func plainAttributes(of node: Node) throws -> Attributes {
         switch node {
         case .root, .backend, .staging, .stagingBackend:
             return Attributes(
-                .directory, permissions: node == .staging ? 0o755 : 0o755, modified: started, validSeconds: Self.longer)
+                .directory, permissions: 0o755, modified: started, validSeconds: Self.longer)
         case .org(let backend, let org):
             guard try tree.orgs(backend).contains(org) else { throw FileSystemError(.notFound, "\(org)") }
             return Attributes(.directory, permissions: 0o555, modified: started, validSeconds: Self.briefly)
@@ -173,11 +176,11 @@ package final class BackupFilesystem: Sendable {
                 modified: date.secondsSince1970, validSeconds: Self.briefly)
         case .status:
             return Attributes(
-                .regular, permissions: 0o444, byteCount: UInt64(try statusJSON().count),
+                .regular, permissions: Self.overviewPermissions, byteCount: UInt64(try statusJSON().count),
                 modified: engine.clock.secondsSince1970, validSeconds: 0)
         case .metrics:
             return Attributes(
-                .regular, permissions: 0o444, byteCount: UInt64(try metricsText().count),
+                .regular, permissions: Self.overviewPermissions, byteCount: UInt64(try metricsText().count),
                 modified: engine.clock.secondsSince1970, validSeconds: 0)
         case .staged(let name): return try stagedAttributes(name)
         case .stagedStatus(let name):

@@ -2,7 +2,7 @@ internal import CFuse
 internal import Filesystem
 internal import Glibc
 
-/// How files look: owner and permission bits.
+/// How files look that have no owner or mode of their own.
 package struct MountAppearance: Sendable, Hashable {
     package var userID: UInt32
     package var groupID: UInt32
@@ -34,10 +34,11 @@ final class FuseContext: Sendable {
     func status(_ attributes: Attributes) -> stat {
         var status = stat()
         status.st_ino = ino_t(attributes.number)
-        status.st_mode = attributes.kind.fileTypeBits | mode_t(attributes.permissions & ~appearance.umask)
+        let umask = appearance.umask & ~attributes.keptPermissions
+        status.st_mode = attributes.kind.fileTypeBits | mode_t(attributes.permissions & ~umask)
         status.st_nlink = nlink_t(attributes.linkCount)
-        status.st_uid = appearance.userID
-        status.st_gid = appearance.groupID
+        status.st_uid = attributes.userID ?? appearance.userID
+        status.st_gid = attributes.groupID ?? appearance.groupID
         status.st_size = off_t(clamping: attributes.byteCount)
         // What `cp` and `cat` take as the size of their buffers.
         status.st_blksize = blksize_t(Self.transferByteCount)

@@ -86,21 +86,28 @@ package struct KeyDirectory: Sendable {
         HKDFSHA256.deriveKey(from: identity.secretKey, salt: [], info: sealInfo, count: 32)
     }
 
-    /// nil where there is no such file. Refuses one that others may read.
+    /// nil where there is no such file. Refuses one that others may read, or could have put there: new backups would be
+    /// encrypted to their key.
     func read(_ org: ResourceName, _ ending: String) throws(KeyError) -> SecretBytes? {
         let path = file(org, ending)
         let secret: SecretBytes
-        let permissions: UInt32
+        let facts: FileFacts
+        let folder: FileFacts
         do throws(Errno) {
-            permissions = try FileFacts.of(path).permissions
+            facts = try FileFacts.of(path)
+            folder = try FileFacts.of(self.path)
             secret = try SecretFile.read(path)
         } catch {
             if error == .noEntry { return nil }
             throw KeyError(.inaccessible, path, "cannot be read: \(error)", cause: error)
         }
-        guard permissions & 0o077 == 0 else {
-            let mode = String(permissions, radix: 8)
+        guard facts.permissions & 0o077 == 0 else {
+            let mode = String(facts.permissions, radix: 8)
             throw KeyError(.insecureMode, path, "may be read or changed by others (mode \(mode)); chmod 600 it")
+        }
+        guard folder.permissions & 0o022 == 0 else {
+            let mode = String(folder.permissions, radix: 8)
+            throw KeyError(.insecureMode, self.path, "may be written to by others (mode \(mode)); chmod 700 it")
         }
         return secret
     }

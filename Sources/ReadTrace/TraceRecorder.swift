@@ -32,6 +32,8 @@ package final class TraceRecorder: Sendable {
         let holder: FileHolder
         do {
             holder = FileHolder(try OwnedFile(opening: partial, for: .write, options: [.create, .truncate]))
+            // One that was there may have been readable by others. A device's mode is not ours to change.
+            if try holder.file.facts().kind == .regular { try holder.file.setPermissions(0o600) }
             try holder.file.write(ReadTrace.firstLine + "\n")
         } catch {
             throw ReadTraceError("\(partial): \(error)", hint: "`-o record=FILE` wants a file that can be written")

@@ -22,6 +22,11 @@ package enum FileTree {
         try Errno.check { Glibc.link(source, target) }
     }
 
+    /// Sets the permission bits of what the path names, without opening it. The corresponding C function is `chmod`.
+    package static func setPermissions(_ path: String, _ mode: UInt32) throws(Errno) {
+        try Errno.check { chmod(path, mode) }
+    }
+
     /// Removes a name that is not a folder. The corresponding C function is `unlink`.
     package static func remove(_ path: String) throws(Errno) {
         try Errno.check { unlink(path) }

@@ -1,7 +1,7 @@
 import Glibc
 
 /// The functions of glibc that its headers declare only under `_GNU_SOURCE`, which Swift's Glibc module is built
-/// without.
+/// without, and `prctl`, whose variable arguments Swift cannot call.
 ///
 /// They are looked up by name once. All are in glibc 2.28 (2018), older than any Swift toolchain; were one missing, its
 /// caller gets `ENOSYS`, which the callers handle like a file system that lacks the operation.
@@ -14,7 +14,11 @@ enum GNUFunctions {
         @convention(c) (
             Int32, UnsafeMutablePointer<off_t>, Int32, UnsafeMutablePointer<off_t>, Int, UInt32
         ) -> Int
+    /// On Linux's calling conventions (x86-64, AArch64, RISC-V) whole numbers go the same way to a variadic function.
+    typealias PRCtl = @convention(c) (Int32, UInt, UInt, UInt, UInt) -> Int32
 
+    /// prctl(2)
+    static let prctl = dlsym(nil, "prctl").map { unsafeBitCast($0, to: PRCtl.self) }
     /// renameat2(2)
     static let renameat2 = dlsym(nil, "renameat2").map { unsafeBitCast($0, to: RenameAt2.self) }
     /// fallocate(2)

@@ -104,5 +104,14 @@ enum StandardStream: Int32 {
         }
     }
 
+    /// Closes the stream while the process is still alive, so that an error of `close` is one of the command: in a mount's staging
+    /// folder that is where a backup fails. Ending with it open counts there as dying, where the mount may not see our exit status.
+    func finish() {
+        fflush(nil)
+        guard close(rawValue) != 0, errno != EBADF else { return }
+        StandardStream.error.write("error: standard output: \(String(cString: strerror(errno)))\n")
+        exit(1)
+    }
+
     var isTerminal: Bool { isatty(rawValue) == 1 }
 }

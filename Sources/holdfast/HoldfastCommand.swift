@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import BackupEngine
 internal import Glibc
+internal import SystemIO
 
 @main
 struct HoldfastCommand: ParsableCommand {
@@ -29,8 +30,11 @@ struct HoldfastCommand: ParsableCommand {
         // A reader that goes away (`holdfast list | head`) is an error of the write, not a signal.
         signal(SIGPIPE, SIG_IGN)
         do {
+            // Before anything is read that could be a secret.
+            try ProcessHardening.apply()
             var command = try parseAsRoot()
             try command.run()
+            StandardStream.output.finish()
         } catch {
             ErrorReport(error).map { report in
                 report.print()

@@ -126,7 +126,7 @@ struct MountedReadTests {
         let readers = try bench.startReaders(100)
         waitUntil { bench.waitingCount == 100 }
         let start = ContinuousClock.now
-        #expect(try FileManager.default.contentsOfDirectory(atPath: bench.mountpoint).count == 4)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: bench.mountpoint).count == 5)
         #expect(try FileManager.default.attributesOfItem(atPath: bench.disk)[.size] as? Int == bench.image.count)
         #expect(readers.interrupt() == 100)
         #expect(ContinuousClock.now - start < .seconds(2))
@@ -163,6 +163,6 @@ struct MountedReadTests {
             _ = readers.interrupt()
         }
         waitUntil { bench.waitingCount == 0 }
-        #expect(try FileManager.default.contentsOfDirectory(atPath: bench.mountpoint).count == 4)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: bench.mountpoint).count == 5)
     }
 }

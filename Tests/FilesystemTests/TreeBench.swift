@@ -25,6 +25,7 @@ final class TreeBench {
     /// `wrapping` puts something before the store of the backend "memory"; a second backend is "other", as it is.
     init(
         frameByteCount: Int = TreeBench.frameByteCount, fetchThreadCount: Int = 4, budgetByteCount: Int = 128 << 20,
+        orgs: [ResourceName: OrgSettings] = [:],
         wrapping: (InMemoryStore) -> any ObjectStore = { $0 }
     ) throws {
         folder = NSTemporaryDirectory() + "holdfast-tree-\(UUID().uuidString)"
@@ -37,7 +38,7 @@ final class TreeBench {
                 Backend(
                     name: try ResourceName("memory"), store: wrapping(store), fetchThreadCount: fetchThreadCount),
                 Backend(name: try ResourceName("other"), store: InMemoryStore(), fetchThreadCount: 2),
-            ], keys: keys,
+            ], keys: keys, orgs: orgs,
             archiveSettings: ArchiveSettings(frameByteCount: frameByteCount), memoryBudgetByteCount: budgetByteCount,
             clock: SystemClock(), log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         filesystem = BackupFilesystem(engine: engine)

@@ -92,8 +92,8 @@ final class MountBench {
         try? FileManager.default.removeItem(atPath: folder)
     }
 
-    func startMount(by wrapper: String = "") throws {
-        let result = try shell("\(wrapper) holdfast mount \(folder)/c.toml \(folder)/mnt")
+    func startMount(by wrapper: String = "", options: String = "") throws {
+        let result = try shell("\(wrapper) holdfast mount \(folder)/c.toml \(folder)/mnt \(options)")
         #expect(result.status == 0, "\(result)")
         isMounted = result.status == 0
     }
