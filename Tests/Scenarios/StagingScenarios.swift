@@ -296,5 +296,18 @@ extension Scenarios {
             try bench.killDaemon()
             try bench.expectClean(1)
         }
+
+        @Test(.timeLimit(.minutes(1)))
+        func `a command of ours that writes into staging fails when close fails`() throws {
+            let bench = try MountBench()
+            _ = try bench.makeImage("a.raw", mebibytes: 3)
+            try bench.run("cp a.raw '\(bench.staging)/disk.raw' && cp '\(bench.latest)/disk.raw.zst.age' archive")
+            let decode = "holdfast archive decode archive -i keys/acme.agekey"
+            let target = "'\(bench.staging)/copy.raw'"
+            let short = try bench.shell("truncate -s 4M \(target) && \(decode) 1<> \(target)")
+            #expect(short.status == 1 && short.output.contains("error: standard output"), "\(short)")
+            try bench.run("rm \(target) && \(decode) > \(target) && cmp a.raw \(target)")
+            #expect(try bench.backups.count == 2)
+        }
     }
 }
