@@ -151,14 +151,28 @@ extension Engine {
             )
         }
         let total = backup.reader.rawByteCount
+        let source = isCacheable ? spoolingSource(of: backup) : backup.replicatedSource
         let outcome = try ArchiveScan.run(
-            backup.reader, source: isCacheable ? backup.cachedSource : backup.replicatedSource, workers: workers,
-            decoders: decoders, ArchiveScan.Options(fetchers: fetchers(of: backup.identifier.backend)),
+            backup.reader, source: source, workers: workers, decoders: decoders,
+            ArchiveScan.Options(fetchers: fetchers(of: backup.identifier.backend)),
             progress: { try progress($0, total) })
         try checkHash(outcome, of: backup)
+        // The second pass reads what the last reads of the first have queued.
+        _ = rangeCache?.waitUntilIdle(milliseconds: Self.spoolingMilliseconds)
         try progress(total, total)
         return outcome
     }
+
+    /// The archive through the disk cache, which keeps all of it unless its disk hangs.
+    private func spoolingSource(of backup: OpenBackup) -> any ArchiveSource {
+        guard let rangeCache, backends[backup.identifier.backend]?.isRemote == true else { return backup.cachedSource }
+        _ = rangeCache.waitUntilOpened(milliseconds: Self.spoolingMilliseconds)
+        return rangeCache.source(
+            identity: backup.manifest.headerSHA256.bytes, gridOrigin: UInt64(backup.reader.access.header.count),
+            over: backup.replicatedSource, waitingMilliseconds: Self.spoolingMilliseconds)
+    }
+
+    private static var spoolingMilliseconds: Int { 5000 }
 
     /// The image that came is the one that was backed up; where bytes were lost there is nothing to compare.
     func checkHash(_ outcome: ArchiveScan.Outcome, of backup: OpenBackup) throws {

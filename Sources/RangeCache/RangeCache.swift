@@ -111,13 +111,15 @@ package final class RangeCache: Sendable {
     /// The source of an archive, read through the cache.
     ///
     /// `identity` is the archive's header_sha256, 32 bytes; `gridOrigin` is where its first chunk starts (the bytes of header
-    /// and nonce): blocks are chunks then. Another origin serves as well, with more joining of blocks.
+    /// and nonce): blocks are chunks then. Another origin serves as well, with more joining of blocks. What is read is kept if the
+    /// disk is fast enough; with `waitingMilliseconds` a read waits so long for it, for whoever will read all of it again.
     package func source(
-        identity: [UInt8], gridOrigin: UInt64 = 0, over inner: any ArchiveSource
+        identity: [UInt8], gridOrigin: UInt64 = 0, over inner: any ArchiveSource, waitingMilliseconds: Int = 0
     ) -> any ArchiveSource {
         guard let store else { return inner }
         return RangeCacheSource(
-            store: store, archive: CachedArchive(identity: identity, gridOrigin: gridOrigin), inner: inner)
+            store: store, archive: CachedArchive(identity: identity, gridOrigin: gridOrigin), inner: inner,
+            waitingMilliseconds: waitingMilliseconds)
     }
 
     package var status: RangeCacheStatus {

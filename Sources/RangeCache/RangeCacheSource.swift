@@ -14,7 +14,10 @@ final class RangeCacheSource: ArchiveSource {
     /// What was served from the disk and not complained of, the latest last.
     private let served = Mutex<[Range<UInt64>]>([])
 
-    init(store: RangeStore, archive: CachedArchive, inner: any ArchiveSource) {
+    private let waitingMilliseconds: Int
+
+    init(store: RangeStore, archive: CachedArchive, inner: any ArchiveSource, waitingMilliseconds: Int) {
+        self.waitingMilliseconds = waitingMilliseconds
         self.store = store
         self.archive = archive
         self.inner = inner
@@ -34,7 +37,8 @@ final class RangeCacheSource: ArchiveSource {
         let part = buffer.part(start..<start + missing.count)
         try inner.read(at: missing.lowerBound, into: part)
         note([range.lowerBound..<missing.lowerBound, missing.upperBound..<range.upperBound])
-        store.insert(archive, missing, UnsafeRawBufferPointer(part))
+        store.insert(
+            archive, missing, UnsafeRawBufferPointer(part), waitingMilliseconds: waitingMilliseconds)
     }
 
     /// Around the cache: `attempt` less `beyondCache` is the inner source's.

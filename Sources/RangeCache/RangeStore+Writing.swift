@@ -4,9 +4,15 @@ internal import Workers
 
 // The writer thread: the only one that changes the two files.
 extension RangeStore {
-    /// Queues a copy of what was fetched; drops it when the queue is full. Never waits.
-    func insert(_ archive: CachedArchive, _ range: Range<UInt64>, _ bytes: UnsafeRawBufferPointer) {
-        guard takesInserts, let buffer = inserts.take(byteCount: bytes.count) else {
+    /// Queues a copy of what was fetched; drops it when the queue is full, after so long.
+    func insert(
+        _ archive: CachedArchive, _ range: Range<UInt64>, _ bytes: UnsafeRawBufferPointer, waitingMilliseconds: Int = 0
+    ) {
+        var room = takesInserts ? inserts.take(byteCount: bytes.count) : nil
+        if room == nil, waitingMilliseconds > 0, takesInserts, inserts.fits(byteCount: bytes.count) {
+            room = inserts.waitForReturn(byteCount: bytes.count, milliseconds: waitingMilliseconds)
+        }
+        guard let buffer = room else {
             counters.droppedInserts.add(1)
             return
         }

@@ -177,7 +177,9 @@ struct TamperedBackendTests {
 
     @Test func `a header of four gibibytes is refused after a bounded look`() throws {
         let identity = AgeIdentity.generate()
-        for head in ["age-encryption.org/v1\n-> X25519 ", "age-encryption.org/v1\n-> grease\n", "age-encryption.org/v1\n"] {
+        for head in [
+            "age-encryption.org/v1\n-> X25519 ", "age-encryption.org/v1\n-> grease\n", "age-encryption.org/v1\n",
+        ] {
             let source = EndlessSource(Array(head.utf8), byteCount: 4 << 30)
             #expect(throws: ArchiveError.self) { try ArchiveReader.open(source: source, identities: [identity]) }
             #expect(source.readByteCount < 1 << 20, "\(head): \(source.readByteCount)")

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 extension Scenarios {
@@ -80,6 +81,38 @@ extension Scenarios {
             // One place damaged in both copies.
             try flip(bench, "second", at: 2_500_000)
             #expect(try bench.shell("holdfast restore local:acme/web/latest out2.raw --config c.toml").status == 5)
+        }
+
+        @Test(.timeLimit(.minutes(2)), .enabled(if: S3Server.Kind.ceph.isInstalled, "Ceph is not installed"))
+        func
+            `what was there is written over after one download, or two that were announced, and a replica stands in when the bucket is away`()
+            throws
+        {
+            let lab = try LabProxy(to: S3Server.shared(.ceph))
+            for (cache, downloads) in [("1GiB", 1), ("0", 2)] {
+                let bench = try MountBench(
+                    mounts: false, on: .ceph, through: lab, bucketSettings: "patience_seconds = 2",
+                    config: "[cache]\ndisk = \"\(cache)\"\n[backends.second]\ntype = \"directory\"\npath = \"second\"\n"
+                )
+                _ = try bench.makeImage("a.raw", mebibytes: 24)
+                try bench.run(
+                    "mkdir second && holdfast backup a.raw --org acme --vm web --backend local --config c.toml")
+                try bench.run("head -c 30M /dev/urandom > out.raw")
+                try lab.resetCounters()
+                let result = try bench.shell(
+                    "holdfast restore acme/web/latest out.raw --force --config c.toml && cmp a.raw out.raw")
+                #expect(result.status == 0, "\(result)")
+                #expect(result.output.contains("fetched twice") == (downloads == 2), "\(result)")
+                let fetched = try lab.counters().answerBodyBytes
+                #expect(fetched > (downloads * 12 - 1) << 20 && fetched < (downloads * 12 + 2) << 20, "\(fetched)")
+                guard downloads == 2 else { continue }
+                try bench.run("holdfast backend copy acme --to second --config c.toml")
+                try lab.setNetwork(.refusing)
+                try bench.run(
+                    "holdfast restore local:acme/web/latest other.raw --config c.toml && cmp a.raw other.raw",
+                    seconds: 90)
+                try lab.setNetwork(.working)
+            }
         }
 
         @Test(.timeLimit(.minutes(2)))
