@@ -25,7 +25,7 @@ package final class OpenBackup: Sendable {
     /// The archive at the backend itself.
     package let source: StoredObject
     /// The same, and its replicas where it is damaged or away; what is verified is read from here.
-    let replicatedSource: any ArchiveSource
+    package let replicatedSource: any ArchiveSource
     /// That through the disk cache, where there is one: what `reader` reads.
     package let cachedSource: any ArchiveSource
     package let hasReplicas: Bool

@@ -79,7 +79,7 @@ struct ImageContent: FrameContent {
 struct ArchiveContent: FrameContent {
     private static let frameByteCount: UInt64 = 1 << 20
 
-    let source: StoredObject
+    let source: any ArchiveSource
 
     var byteCount: UInt64 { source.byteCount }
     var frameCount: Int { Int((byteCount + Self.frameByteCount - 1) / Self.frameByteCount) }

@@ -24,7 +24,7 @@ package final class OpenDisk: Sendable {
             content = ImageContent(reader: backup.reader)
             pathInTree = backup.identifier.pathInTree
         case .archive:
-            content = ArchiveContent(source: backup.source)
+            content = ArchiveContent(source: backup.replicatedSource)
             pathInTree = nil
         }
         self.serial = serial

@@ -30,7 +30,7 @@ struct DeleteKey: ParsableCommand {
         abstract: "Remove an identity of an org from this host, or all of its keys.",
         discussion: """
             Refused while the catalog has a backup that no other key here opens. The catalog knows what it knows: \
-            `holdfast catalog rebuild` first where other hosts back up.
+            `holdfast catalog refresh` first where other hosts back up.
             """)
 
     @OptionGroup var common: CommonOptions
