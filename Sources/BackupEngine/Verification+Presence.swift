@@ -46,14 +46,7 @@ extension Engine {
                 _ = try backend.store.head(key)
                 return 0
             }
-            let sidecar = try readSidecar(key, record, backend)
-            let count = UInt64(sidecar.count)
-            let json: [UInt8]
-            do throws(AgeError) {
-                json = try ManifestSidecar.decrypt(sidecar, identities: orgKey.identities)
-            } catch {
-                throw EngineError(.notAuthentic, "\(identifier): the sidecar does not open: \(error)", cause: error)
-            }
+            let (json, count) = try openSidecar(key, orgKey, record, backend)
             if json == record.manifestJSON { return count }
             // Not the catalog's, which is the reference: then it is another's, an older one's, or nobody's.
             _ = try manifest(
@@ -73,22 +66,43 @@ extension Engine {
         }
     }
 
-    /// A sidecar has the size that its manifest makes: so one read does, unless it was changed.
-    private func readSidecar(_ key: ObjectKey, _ record: BackupRecord, _ backend: Backend) throws -> [UInt8] {
+    /// A sidecar has the size that its manifest makes, so one read does; whatever was put in its place is read by its own size.
+    /// Returns what it holds, and the bytes that were read.
+    private func openSidecar(
+        _ key: ObjectKey, _ orgKey: OrgKey, _ record: BackupRecord, _ backend: Backend
+    ) throws -> ([UInt8], UInt64) {
         let recipients = try Manifest(unverified: record.manifestJSON).recipients
         let expected = try ManifestSidecar.encrypt(record.manifestJSON, to: recipients).count
-        var bytes = [UInt8](repeating: 0, count: expected)
         do {
-            try bytes.withUnsafeMutableBytes { try backend.store.read(key, at: 0, into: $0) }
-            return bytes
-        } catch let error as StorageError where error.code == .rangeNotSatisfiable {
+            let sidecar = try readSidecar(key, expected, backend)
+            return (try ManifestSidecar.decrypt(sidecar, identities: orgKey.identities), UInt64(expected))
+        } catch {
+            if let error = error as? StorageError, error.code != .rangeNotSatisfiable { throw error }
             let size = try backend.store.head(key).byteCount
             guard size <= UInt64(ManifestSidecar.maximumByteCount) else {
                 throw EngineError(.notAuthentic, "\(record.identifier): the sidecar has \(size) bytes")
             }
-            bytes = [UInt8](repeating: 0, count: Int(size))
-            try bytes.withUnsafeMutableBytes { try backend.store.read(key, at: 0, into: $0) }
-            return bytes
+            let sidecar = try readSidecar(key, Int(size), backend)
+            do throws(AgeError) {
+                return (try ManifestSidecar.decrypt(sidecar, identities: orgKey.identities), size)
+            } catch {
+                throw EngineError(
+                    .notAuthentic, "\(record.identifier): the sidecar does not open: \(error)", cause: error)
+            }
         }
+    }
+
+    private func readSidecar(_ key: ObjectKey, _ byteCount: Int, _ backend: Backend) throws(StorageError) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: byteCount)
+        var failure: StorageError?
+        bytes.withUnsafeMutableBytes { buffer in
+            do throws(StorageError) {
+                try backend.store.read(key, at: 0, into: buffer)
+            } catch {
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+        return bytes
     }
 }
