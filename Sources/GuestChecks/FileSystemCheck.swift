@@ -1,6 +1,7 @@
 package import BackupEngine
 internal import DiskImage
 internal import Glibc
+internal import SystemIO
 
 /// Checks the file system in a file, without writing to it.
 ///

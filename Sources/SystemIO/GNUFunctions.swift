@@ -1,7 +1,7 @@
 import Glibc
 
 /// The functions of glibc that its headers declare only under `_GNU_SOURCE`, which Swift's Glibc module is built
-/// without, and `prctl`, whose variable arguments Swift cannot call.
+/// without, `prctl`, whose variable arguments Swift cannot call, and `mallopt`, whose header is not part of that module.
 ///
 /// They are looked up by name once. All are in glibc 2.28 (2018), older than any Swift toolchain; were one missing, its
 /// caller gets `ENOSYS`, which the callers handle like a file system that lacks the operation.
@@ -17,6 +17,8 @@ enum GNUFunctions {
     /// On Linux's calling conventions (x86-64, AArch64, RISC-V) whole numbers go the same way to a variadic function.
     typealias PRCtl = @convention(c) (Int32, UInt, UInt, UInt, UInt) -> Int32
 
+    typealias MallOpt = @convention(c) (Int32, Int32) -> Int32
+
     /// prctl(2)
     static let prctl = dlsym(nil, "prctl").map { unsafeBitCast($0, to: PRCtl.self) }
     /// renameat2(2)
@@ -27,4 +29,6 @@ enum GNUFunctions {
     static let syncFileRange = dlsym(nil, "sync_file_range").map { unsafeBitCast($0, to: SyncFileRange.self) }
     /// copy_file_range(2)
     static let copyFileRange = dlsym(nil, "copy_file_range").map { unsafeBitCast($0, to: CopyFileRange.self) }
+    /// mallopt(3)
+    static let mallopt = dlsym(nil, "mallopt").map { unsafeBitCast($0, to: MallOpt.self) }
 }

@@ -130,6 +130,24 @@ package struct OwnedFile: ~Copyable, Sendable {
         }
     }
 
+    /// As ``tryLock()``, together with others that take it so.
+    package func tryLockShared() throws(Errno) -> Bool {
+        do {
+            let number = descriptor
+            try Errno.check { flock(number, LOCK_SH | LOCK_NB) }
+            return true
+        } catch {
+            if error == .wouldBlock { return false }
+            throw error
+        }
+    }
+
+    /// Says that the file was used now: its times are the system's. The corresponding C function is `futimens`.
+    package func touch() throws(Errno) {
+        let number = descriptor
+        try Errno.check { futimens(number, nil) }
+    }
+
     /// Takes the advisory lock of the whole open file and waits for it.
     package func lock() throws(Errno) {
         let number = descriptor

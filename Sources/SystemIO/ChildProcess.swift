@@ -1,5 +1,4 @@
-internal import Glibc
-internal import SystemIO
+import Glibc
 
 /// A program of others that we run on a backup's content: in a process group of its own, without input, with bounded output, for as
 /// long as it gets on. Nothing of it is left when `run` returns.
@@ -29,6 +28,8 @@ package struct ChildProcess: Sendable {
     package var folder: String
     package var patience: Duration
     package var limit: Duration
+    /// What the child has as its descriptor 3; it stays ours, too.
+    package var inherited: Int32?
     /// Asked several times a second.
     package var isCancelled: @Sendable () -> Bool = { false }
 
@@ -130,6 +131,7 @@ package struct ChildProcess: Sendable {
         posix_spawn_file_actions_adddup2(&actions, pipe, 1)
         posix_spawn_file_actions_adddup2(&actions, pipe, 2)
         if pipe > 2 { posix_spawn_file_actions_addclose(&actions, pipe) }
+        if let inherited { posix_spawn_file_actions_adddup2(&actions, inherited, 3) }
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }

@@ -1,7 +1,6 @@
 import Foundation
+import SystemIO
 import Testing
-
-@testable import GuestChecks
 
 @Suite("Programs of others", .serialized, .timeLimit(.minutes(1)))
 struct ChildProcessTests {
@@ -80,28 +79,6 @@ struct ChildProcessTests {
             path: "/absent/x", arguments: [], folder: "/", patience: .seconds(1), limit: .seconds(1))
         #expect(throws: ChildProcess.Failure.self) { _ = try absent.run(output: { _ in true }, progress: { _ in 0 }) }
         #expect(ChildProcess.find("no-such-program") == nil && ChildProcess.find("sh") != nil)
-    }
-
-    @Test(.enabled(if: getuid() == 0, "another user needs root"))
-    func `a confined program is nobody, without capabilities, and cannot become anybody else`() throws {
-        let script = "id -u; id -G; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status"
-        let command = Confinement.command("/bin/sh", ["-c", script], "/", .seconds(10)) { false }
-        let (ending, output) = try run(command)
-        #expect(ending == .exited(code: 0))
-        #expect(
-            output.split(whereSeparator: \.isWhitespace).map(String.init) == [
-                "65534", "65534", "CapEff:", "0000000000000000", "CapBnd:", "0000000000000000", "NoNewPrivs:", "1",
-            ], "\(output)")
-    }
-
-    @Test func `a confined program ends with the one that started it`() throws {
-        // A shell that starts it as we do, and is killed.
-        let command = Confinement.command("/bin/sleep", ["100"], "/", .seconds(10)) { false }
-        let line = ([command.path] + command.arguments).joined(separator: " ")
-        let (_, output) = try run(child("(\(line) & echo $!; sleep 0.3; kill -KILL $(exec sh -c 'echo $PPID'))"))
-        let started = try #require(Int32(output.split(separator: "\n").first ?? ""))
-        for _ in 0..<200 where isAlive(started) { usleep(10_000) }
-        #expect(!isAlive(started))
     }
 
     @Test func `the end of an output is bounded and says nothing to a terminal`() {
