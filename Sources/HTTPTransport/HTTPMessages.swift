@@ -37,6 +37,12 @@ package struct HTTPResponse: Sendable {
     /// Any other body, up to the limit.
     package var body: [UInt8] = []
 
+    package init(status: Int, headers: [(name: String, value: String)] = [], body: [UInt8] = []) {
+        self.status = status
+        self.headers = headers
+        self.body = body
+    }
+
     package var isSuccess: Bool { 200..<300 ~= status }
 
     /// The first header of that name (lower case).

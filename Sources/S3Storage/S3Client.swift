@@ -234,7 +234,7 @@ final class S3Client: Sendable {
         let host = document?["Endpoint"]
         return learned.withLock { learned in
             var changes = false
-            if let region, !region.isEmpty, region != before.region {
+            if let region, Self.isRegion(region), region != before.region {
                 learned.region = region
                 changes = true
             }
@@ -246,6 +246,11 @@ final class S3Client: Sendable {
             }
             return changes
         }
+    }
+
+    /// It goes into a header of each request from then on.
+    private static func isRegion(_ text: String) -> Bool {
+        (1...64).contains(text.utf8.count) && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f && $0 != 0x2f }
     }
 
     /// What the server's clock is ahead of ours, as far as it had to be learned.

@@ -1,9 +1,9 @@
-internal import HTTPTransport
-internal import Storage
+package import HTTPTransport
+package import Storage
 
 /// What went wrong with one request, and whether it makes sense to send it again.
-struct S3Failure: Error {
-    enum Retry: Hashable {
+package struct S3Failure: Error {
+    package enum Retry: Sendable, Hashable {
         case never
         /// The server answered and asks for patience: busy, an error of its own.
         case later
@@ -11,11 +11,11 @@ struct S3Failure: Error {
         case outage
     }
 
-    let code: StorageError.Code
+    package let code: StorageError.Code
     let retry: Retry
     /// S3's own word, such as `NoSuchKey`.
-    var word: String?
-    let detail: String
+    package var word: String?
+    package let detail: String
     var hint: String?
     /// Seconds that the server asks to wait.
     var retryAfter: Int?
@@ -68,13 +68,16 @@ struct S3Failure: Error {
         }
     }
 
-    /// An answer that is no success. `document` is its body, where that is XML.
-    init(_ response: HTTPResponse, _ settings: S3Settings, document: XMLTree? = nil) {
+    /// An answer that is no success.
+    package init(_ response: HTTPResponse, _ settings: S3Settings) { self.init(response, settings, document: nil) }
+
+    /// The same; `document` is its body, where that was parsed before.
+    init(_ response: HTTPResponse, _ settings: S3Settings, document: XMLTree?) {
         let document = document ?? XMLTree(response.body)
         let word = document?.name == "Error" ? document?["Code"] : nil
         let message = document?["Message"].map { $0.isEmpty ? "" : ": \($0)" } ?? ""
         let request = response.header("x-amz-request-id").map { ", request id \($0)" } ?? ""
-        let detail = "\(word ?? "status \(response.status)")\(message)\(request)"
+        let detail = ServerText.line("\(word ?? "status \(response.status)")\(message)\(request)")
         let bucket = "bucket \"\(settings.bucket)\""
         switch (word, response.status) {
         case ("NoSuchBucket", _):
@@ -130,7 +133,7 @@ struct S3Failure: Error {
         retryAfter = response.header("retry-after").flatMap { Int($0) }
     }
 
-    func storageError(_ subject: String) -> StorageError {
+    package func storageError(_ subject: String) -> StorageError {
         StorageError(code, subject, detail, hint: hint)
     }
 }

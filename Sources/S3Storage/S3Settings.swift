@@ -41,9 +41,10 @@ package struct S3Settings: Sendable {
         }
 
         package var mode: Mode
-        package var days: Int
+        /// Of every object; nil: of those alone for which a lock is asked.
+        package var days: Int?
 
-        package init(mode: Mode, days: Int) {
+        package init(mode: Mode, days: Int?) {
             self.mode = mode
             self.days = days
         }

@@ -8,6 +8,8 @@ extension S3Store {
     private static let pageByteLimit = 16 << 20
     /// Objects of an unsorted listing that are held to be sorted: about 200 bytes each.
     private static let sortedLimit = 1_000_000
+    /// Pages in a row that name no object of ours: removed ones may fill some. A server could send them for ever.
+    private static let emptyPageLimit = 1000
 
     package func list(prefix: String, after: String?, limit: Int) throws(StorageError) -> ObjectPage {
         precondition(limit > 0, "internal error: a page of a listing needs a positive limit")
@@ -29,7 +31,7 @@ extension S3Store {
     }
 
     private func listSorted(prefix: String, after: String?, limit: Int) throws(StorageError) -> ObjectPage {
-        let page = try page(prefix: prefix, after: after, token: nil, limit: min(limit, Self.pageLimit))
+        let page = try page(prefix: prefix, from: .key(after), limit: min(limit, Self.pageLimit))
         return ObjectPage(objects: page.objects, next: page.isTruncated ? page.lastKey : nil)
     }
 
@@ -37,8 +39,13 @@ extension S3Store {
     private func listAll(prefix: String, after: String?, limit: Int) throws(StorageError) -> ObjectPage {
         var objects: [ObjectFacts] = []
         var token: String?
+        var emptyPages = 0
         repeat {
-            let page = try page(prefix: prefix, after: nil, token: token, limit: Self.pageLimit)
+            let page = try page(prefix: prefix, from: .token(token), limit: Self.pageLimit)
+            emptyPages = page.objects.isEmpty ? emptyPages + 1 : 0
+            guard emptyPages <= Self.emptyPageLimit else {
+                throw StorageError(.corrupt, name, "the listing of \"\(prefix)\" goes on without naming an object")
+            }
             objects += page.objects.filter { object in
                 after.map { $0.utf8.lexicographicallyPrecedes(object.key.string.utf8) } ?? true
             }
@@ -61,51 +68,24 @@ extension S3Store {
         where object.modified < startedBefore { try delete(object.key) }
     }
 
-    private struct Page {
-        var objects: [ObjectFacts]
-        var isTruncated: Bool
-        var token: String?
-        /// Also of what is no object of ours.
-        var lastKey: String?
-    }
-
-    private func page(prefix: String, after: String?, token: String?, limit: Int) throws(StorageError) -> Page {
+    private func page(
+        prefix: String, from start: S3ListingPage.Start, limit: Int
+    ) throws(StorageError) -> S3ListingPage {
         var request = S3Request(.get, nil, patience: readPatience)
         request.query = [("list-type", "2"), ("max-keys", "\(limit)"), ("prefix", prefix)]
-        if let token {
-            request.query.append(("continuation-token", token))
-        } else if let after {
-            request.query.append(("start-after", after))
+        switch start {
+        case .token(let token?): request.query.append(("continuation-token", token))
+        case .key(let key?): request.query.append(("start-after", key))
+        case .token(nil), .key(nil): break
         }
         do throws(S3Failure) {
             let response = try client.send(request, limit: Self.pageByteLimit) { response in
                 XMLTree(response.body)?.name == "ListBucketResult"
                     ? nil : S3Failure(.corrupt, .later, "the answer is no listing")
             }
-            guard let document = XMLTree(response.body) else { throw S3Failure(.corrupt, "the answer is no listing") }
-            let contents = document.all("Contents")
-            let page = Page(
-                // A server that keeps keys in folders may take "a//" for "a/".
-                objects: contents.compactMap(Self.object).filter { $0.key.string.utf8.starts(with: prefix.utf8) },
-                isTruncated: document["IsTruncated"] == "true",
-                token: document["NextContinuationToken"], lastKey: contents.last?["Key"])
-            // "There is more" without a way to it would be a short listing.
-            guard !page.isTruncated || (page.token != nil && page.lastKey != nil) else {
-                throw S3Failure(.corrupt, "a listing is cut off without saying where it goes on")
-            }
-            return page
+            return try S3ListingPage(parsing: response.body, prefix: prefix, from: start)
         } catch {
             throw error.storageError(prefix.isEmpty ? name : prefix)
         }
-    }
-
-    /// nil for names that are no keys of ours: folders that other tools make, for example.
-    private static func object(_ element: XMLTree) -> ObjectFacts? {
-        guard let name = element["Key"], let key = try? ObjectKey(name),
-            let count = element["Size"].flatMap({ UInt64($0) })
-        else { return nil }
-        return ObjectFacts(
-            key: key, byteCount: count, modified: element["LastModified"].flatMap(HTTPDate.secondsOfISO) ?? 0,
-            version: element["ETag"].map(S3EntityTag.trimmed) ?? "")
     }
 }

@@ -10,12 +10,20 @@ extension S3Store {
 
     /// The upload has its identifier when this returns. Nothing was sent of its bytes.
     package func upload(_ key: ObjectKey) throws(StorageError) -> any ObjectUpload {
-        let abilities = try abilities()
-        return S3Upload(store: self, key: key, identifier: try createUpload(key), abilities: abilities)
+        try upload(key, lockedUntil: nil)
     }
 
-    private func createUpload(_ key: ObjectKey) throws(StorageError) -> String {
-        var request = S3Request(.post, key, query: [("uploads", "")], headers: objectHeaders, patience: .zero)
+    package func upload(_ key: ObjectKey, lockedUntil: Int64?) throws(StorageError) -> any ObjectUpload {
+        let end = try lockEnd(key, lockedUntil)
+        let abilities = try abilities()
+        return S3Upload(
+            store: self, key: key, identifier: try createUpload(key, lockedUntil: end), abilities: abilities,
+            lockedUntil: end)
+    }
+
+    private func createUpload(_ key: ObjectKey, lockedUntil: Int64?) throws(StorageError) -> String {
+        var request = S3Request(
+            .post, key, query: [("uploads", "")], headers: objectHeaders(lockedUntil: lockedUntil), patience: .zero)
         let end = ContinuousClock.now + uploadPatience
         while true {
             do throws(S3Failure) {
@@ -86,14 +94,10 @@ extension S3Store {
         return removed
     }
 
-    private struct Unfinished {
-        let key: String
-        let identifier: String
-        let startedAt: Int64
-    }
-
-    private func unfinishedUploads(prefix: String, patience: Duration) throws(StorageError) -> [Unfinished] {
-        var uploads: [Unfinished] = []
+    private func unfinishedUploads(prefix: String, patience: Duration) throws(StorageError) -> [S3UnfinishedUploads
+        .Upload]
+    {
+        var uploads: [S3UnfinishedUploads.Upload] = []
         var marker: (key: String, upload: String)?
         for _ in 0..<Self.abandonedPageLimit {
             var request = S3Request(.get, nil, patience: patience)
@@ -101,19 +105,12 @@ extension S3Store {
             if let marker { request.query += [("key-marker", marker.key), ("upload-id-marker", marker.upload)] }
             do throws(S3Failure) {
                 let response = try client.send(request, limit: 8 << 20)
-                guard let document = XMLTree(response.body), document.name == "ListMultipartUploadsResult" else {
-                    throw S3Failure(.corrupt, "the answer is no list of uploads")
+                let page = try S3UnfinishedUploads(parsing: response.body)
+                uploads += page.uploads
+                guard let next = page.next, marker?.key != next.key || marker?.upload != next.upload else {
+                    return uploads
                 }
-                for element in document.all("Upload") {
-                    guard let key = element["Key"], let identifier = element["UploadId"] else { continue }
-                    // Without its time it might be a new one.
-                    let startedAt = element["Initiated"].flatMap(HTTPDate.secondsOfISO) ?? .max
-                    uploads.append(Unfinished(key: key, identifier: identifier, startedAt: startedAt))
-                }
-                guard document["IsTruncated"] == "true", let key = document["NextKeyMarker"],
-                    let upload = document["NextUploadIdMarker"], marker?.key != key || marker?.upload != upload
-                else { return uploads }
-                marker = (key, upload)
+                marker = next
             } catch {
                 throw error.storageError(name)
             }
@@ -126,7 +123,9 @@ extension S3Store {
     package func putIfAbsent(_ key: ObjectKey, _ bytes: UnsafeRawBufferPointer) throws(StorageError) -> ObjectFacts {
         let abilities = try abilities()
         let tag = S3EntityTag.ofObject(bytes)
-        var request = S3Request(.put, key, headers: objectHeaders, patience: uploadPatience)
+        let lockEnd = try lockEnd(key, nil)
+        var request = S3Request(
+            .put, key, headers: objectHeaders(lockedUntil: lockEnd), patience: uploadPatience)
         if !abilities.checksPayloadHash || client.settings.objectLock != nil {
             request.headers.append(S3Documents.contentMD5(bytes))
         }
@@ -149,7 +148,7 @@ extension S3Store {
             guard facts.byteCount == UInt64(bytes.count), !abilities.entityTagIsMD5 || facts.version == tag else {
                 throw StorageError(.corrupt, key.string, "other bytes are stored than were sent")
             }
-            try demandLock(key)
+            if let lockEnd { try demandLock(key, until: lockEnd) }
             return facts
         }
     }
@@ -165,7 +164,7 @@ extension S3Store {
     }
 
     /// What the configuration says of new objects.
-    var objectHeaders: [(name: String, value: String)] {
+    func objectHeaders(lockedUntil: Int64?) -> [(name: String, value: String)] {
         let settings = client.settings
         var headers: [(name: String, value: String)] = []
         if let value = settings.storageClass { headers.append(("x-amz-storage-class", value)) }
@@ -173,10 +172,9 @@ extension S3Store {
         if let value = settings.serverSideEncryptionKey {
             headers.append(("x-amz-server-side-encryption-aws-kms-key-id", value))
         }
-        if let lock = settings.objectLock {
+        if let lock = settings.objectLock, let lockedUntil {
             headers.append(("x-amz-object-lock-mode", lock.mode.rawValue))
-            let end = Int64(time(nil)) + Int64(lock.days) * 86_400
-            headers.append(("x-amz-object-lock-retain-until-date", HTTPDate.iso(end)))
+            headers.append(("x-amz-object-lock-retain-until-date", HTTPDate.iso(lockedUntil)))
         }
         return headers
     }

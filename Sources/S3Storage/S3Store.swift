@@ -220,8 +220,8 @@ package final class S3Store: ObjectStore {
             }
             if let error = result.first("Error") {
                 throw StorageError(
-                    .denied, error["Key"] ?? name, "cannot be removed: \(error["Code"] ?? "") \(error["Message"] ?? "")"
-                )
+                    .denied, error["Key"].map(ServerText.line) ?? name,
+                    "cannot be removed: " + ServerText.line("\(error["Code"] ?? "") \(error["Message"] ?? "")"))
             }
         }
     }

@@ -51,9 +51,11 @@ final class S3Upload: ObjectUpload {
     let store: S3Store
     let key: ObjectKey
     let abilities: S3Abilities
+    private let lockedUntil: Int64?
     let state: Monitor<State>
 
-    init(store: S3Store, key: ObjectKey, identifier: String, abilities: S3Abilities) {
+    init(store: S3Store, key: ObjectKey, identifier: String, abilities: S3Abilities, lockedUntil: Int64?) {
+        self.lockedUntil = lockedUntil
         self.store = store
         self.key = key
         self.identifier = identifier
@@ -207,7 +209,7 @@ final class S3Upload: ObjectUpload {
         do throws(StorageError) {
             let facts = try publish(parts)
             do throws(StorageError) {
-                try store.demandLock(key)
+                if let lockedUntil { try store.demandLock(key, until: lockedUntil) }
             } catch {
                 // Nobody was told of it yet.
                 try? store.delete(key)
@@ -225,6 +227,7 @@ final class S3Upload: ObjectUpload {
         do {
             try store.abort(identifier, key, patience: store.uploadPatience)
             let facts = try store.putIfAbsent(key, UnsafeRawBufferPointer(start: nil, count: 0))
+            if let lockedUntil { try store.demandLock(key, until: lockedUntil) }
             state.withLock { $0.phase = .completed }
             return facts
         } catch {

@@ -25,24 +25,41 @@ extension LocalDirectoryStore {
 
         var isFull: Bool { objects.count >= limit }
 
-        func wants(object key: some Collection<UInt8>) -> Bool {
-            guard key.starts(with: prefix) else { return false }
-            return after.map { $0.lexicographicallyPrecedes(key) } ?? true
+        /// What of the prefix and of `after` concerns names in a folder that is wanted itself.
+        func inside(folder: String) -> Part {
+            let path = folder.utf8
+            return Part(
+                prefix: prefix.starts(with: path) ? prefix.dropFirst(path.count) : [],
+                after: after.flatMap { $0.starts(with: path) ? $0.dropFirst(path.count) : nil })
+        }
+    }
+
+    /// The end of a prefix and of a key, behind a folder's path.
+    private struct Part {
+        let prefix: ArraySlice<UInt8>
+        /// nil: all of the folder's keys lie behind.
+        let after: ArraySlice<UInt8>?
+
+        func wants(object name: [UInt8]) -> Bool {
+            guard name.starts(with: prefix) else { return false }
+            return after.map { $0.lexicographicallyPrecedes(name) } ?? true
         }
 
-        /// `path` ends with a slash. All keys in it lie before `after` when it does and does not lead there.
-        func wants(folder path: some Collection<UInt8>) -> Bool {
-            guard path.starts(with: prefix) || prefix.starts(with: path) else { return false }
+        /// `name` ends with a slash. All keys in it lie before `after` when it does and does not lead there.
+        func wants(folder name: [UInt8]) -> Bool {
+            guard name.starts(with: prefix) || prefix.starts(with: name) else { return false }
             guard let after else { return true }
-            return after.lexicographicallyPrecedes(path) || after.starts(with: path)
+            return after.lexicographicallyPrecedes(name) || after.starts(with: name)
         }
     }
 
     /// Goes through a folder (empty, or ending with a slash) in the order of keys.
     private func visit(folder: String, depth: Int, _ walk: inout Walk) throws(StorageError) {
         let entries: [Folder.Entry]
-        do {
-            entries = try Folder.entries(of: path + "/" + folder)
+        do throws(Errno) {
+            // Not held while what is in it is visited: a tree may be deeper than there are descriptors.
+            let names = folder.utf8.split(separator: 0x2f).map { String(Substring($0)) }
+            entries = try HeldFolder(names, beneath: path).here(Folder.entries)
         } catch {
             // Removed since it was seen.
             if error == .noEntry || error == .notDirectory, depth > 0 { return }
@@ -50,18 +67,19 @@ extension LocalDirectoryStore {
             throw StorageError(error, folder, "list the folder")
         }
         var names: [(string: String, isFolder: Bool)] = []
+        let part = walk.inside(folder: folder)
         for entry in entries {
-            guard let name = entry.name, ObjectKey.isValidComponent(name) else { continue }
+            let isWanted =
+                switch entry.kind {
+                case .directory: part.wants(folder: entry.nameBytes + [0x2f])
+                case .regular: part.wants(object: entry.nameBytes)
+                case .symbolicLink, .blockDevice, .characterDevice, .pipe, .socket, .other: false
+                }
+            guard isWanted, let name = entry.name, ObjectKey.isValidComponent(name) else { continue }
             if depth == 0, Self.isReserved(rootName: name) { continue }
-            switch entry.kind {
             // Sorted with its slash, a folder comes where its keys do: "a.b" < "a/b" < "a0".
-            case .directory where walk.wants(folder: (folder + name + "/").utf8):
-                names.append((folder + name + "/", true))
-            case .regular where walk.wants(object: (folder + name).utf8):
-                names.append((folder + name, false))
-            case .directory, .regular, .symbolicLink, .blockDevice, .characterDevice, .pipe, .socket, .other:
-                continue
-            }
+            let isFolder = entry.kind == .directory
+            names.append((folder + name + (isFolder ? "/" : ""), isFolder))
         }
         names.sort { $0.string.utf8.lexicographicallyPrecedes($1.string.utf8) }
         for name in names where !walk.isFull {

@@ -17,17 +17,17 @@ extension LocalDirectoryStore {
     }
 
     private func startUpload(_ key: ObjectKey) throws(StorageError) -> LocalUpload {
-        let objectPath = try path(of: key)
+        try checkName(key)
         // Another process that cleans up may remove a new file before it is locked: then the next try has another name.
         for _ in 0..<100 {
             let identifier = Self.newIdentifier()
-            let temporaryPath = uploadFolderPath + "/" + identifier
             do {
-                let file = try createTemporary(temporaryPath)
+                let folder = try makeUploadFolder()
+                let file = try folder.at(identifier) { (path) throws(Errno) in
+                    try OwnedFile(opening: path, for: .write, options: [.create, .exclusive, .noFollow])
+                }
                 guard try file.tryLock(), try file.facts().linkCount > 0 else { continue }
-                return LocalUpload(
-                    store: self, key: key, objectPath: objectPath, identifier: identifier, temporaryPath: temporaryPath,
-                    file: file)
+                return LocalUpload(store: self, key: key, identifier: identifier, folder: folder, file: file)
             } catch {
                 throw uploadError(error, key, "start an upload")
             }
@@ -35,16 +35,19 @@ extension LocalDirectoryStore {
         throw StorageError(.unavailable, key.string, "uploads are removed as soon as they are made")
     }
 
-    private func createTemporary(_ temporaryPath: String) throws(Errno) -> OwnedFile {
-        let options: OwnedFile.Options = [.create, .exclusive, .noFollow]
+    /// Not recursive: a missing root stays missing.
+    private func makeUploadFolder() throws(Errno) -> HeldFolder {
         do {
-            return try OwnedFile(opening: temporaryPath, for: .write, options: options)
+            return try uploadFolder()
         } catch {
             guard error == .noEntry else { throw error }
         }
-        // Not recursive: a missing root stays missing.
-        try Folder.make(uploadFolderPath, mode: 0o700)
-        return try OwnedFile(opening: temporaryPath, for: .write, options: options)
+        try Folder.make(path + "/" + Self.uploadFolderName, mode: 0o700)
+        return try uploadFolder()
+    }
+
+    private func uploadFolder() throws(Errno) -> HeldFolder {
+        try HeldFolder([Self.uploadFolderName], beneath: path)
     }
 
     package func abortUpload(identifier: String, key: ObjectKey) throws(StorageError) {
@@ -52,8 +55,8 @@ extension LocalDirectoryStore {
         guard Self.isIdentifier(identifier) else {
             throw StorageError(.invalidKey, identifier, "not the identifier of an upload")
         }
-        do {
-            try FileTree.remove(uploadFolderPath + "/" + identifier)
+        do throws(Errno) {
+            try uploadFolder().at(identifier, FileTree.remove)
         } catch {
             let failure = uploadError(error, key, "abort the upload")
             if error == .noEntry, failure.code == .changed { return }
@@ -69,22 +72,24 @@ extension LocalDirectoryStore {
         try checkRoot()
         var removed: [String] = []
         do throws(Errno) {
-            for entry in try Folder.entries(of: uploadFolderPath) where entry.kind == .regular {
+            let folder = try uploadFolder()
+            for entry in try folder.here(Folder.entries) where entry.kind == .regular {
                 guard let identifier = entry.name, Self.isIdentifier(identifier), !alive.contains(identifier) else {
                     continue
                 }
-                let temporaryPath = uploadFolderPath + "/" + identifier
                 do throws(Errno) {
-                    let file = try OwnedFile(opening: temporaryPath, for: .read, options: .noFollow)
-                    guard try file.facts().modifiedSeconds < startedBefore, try file.tryLock() else { continue }
-                    try FileTree.remove(temporaryPath)
-                    removed.append(identifier)
+                    try folder.at(identifier) { (path) throws(Errno) in
+                        let file = try OwnedFile(opening: path, for: .read, options: .noFollow)
+                        guard try file.facts().modifiedSeconds < startedBefore, try file.tryLock() else { return }
+                        try FileTree.remove(path)
+                        removed.append(identifier)
+                    }
                 } catch {
                     if error != .noEntry { throw error }
                 }
             }
         } catch {
-            if error != .noEntry { throw StorageError(error, uploadFolderPath, "clean up uploads") }
+            if error != .noEntry { throw StorageError(error, path, "clean up uploads") }
         }
         return removed
     }
@@ -112,7 +117,8 @@ extension LocalDirectoryStore {
             return error
         }
         if error == .notDirectory || error == .isDirectory {
-            return StorageError(.invalidKey, key.string, "a folder of the key is an object, or the key a folder")
+            return StorageError(
+                .invalidKey, key.string, "a folder of the key is an object or a link, or the key a folder")
         }
         if error == .noEntry {
             return StorageError(.changed, key.string, "the upload is not there any more", cause: error)

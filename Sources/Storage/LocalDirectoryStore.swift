@@ -6,6 +6,9 @@ internal import SystemIO
 /// never replaces. That folder, and `lost+found`, are no part of the store's names. So are symbolic links, special files
 /// and names that are no valid key. Empty folders are removed with the last object in them.
 ///
+/// No link below the root is followed, in whatever place of a key: who can write to the folder cannot lead a read, an upload or a
+/// removal out of it (``HeldFolder``).
+///
 /// The root must exist: when it is missing every call throws `.unavailable`, and nothing recreates it, for an unmounted
 /// disk must not become an empty backend. ``createRoot()`` makes it, when somebody says so.
 package final class LocalDirectoryStore: ObjectStore {
@@ -70,17 +73,21 @@ package final class LocalDirectoryStore: ObjectStore {
 
     /// The open file of what the key names now: one stat(2) when it is cached and still the same.
     func openObject(_ key: ObjectKey) throws(StorageError) -> OpenObject {
-        let objectPath = try path(of: key)
+        try checkName(key)
         do throws(Errno) {
             if let object = openObjects.object(for: key) {
-                if try FileFacts.ofLink(objectPath).isSameContent(as: object.facts) { return object }
+                // The same file is the same, by whatever way: the folders need not be held for that.
+                let facts = try? FileFacts.ofLink(path + "/" + key.string)
+                if facts?.isSameContent(as: object.facts) ?? false { return object }
                 openObjects.remove(key)
             }
-            openObjects.dropRemoved()
-            let object = try OpenObject(opening: objectPath)
-            guard object.facts.kind == .regular else { throw .noEntry }
-            openObjects.insert(object, for: key)
-            return object
+            return try heldFolder(of: key).at(key.lastComponent) { (path) throws(Errno) in
+                openObjects.dropRemoved()
+                let object = try OpenObject(opening: path)
+                guard object.facts.kind == .regular else { throw .noEntry }
+                openObjects.insert(object, for: key)
+                return object
+            }
         } catch {
             openObjects.remove(key)
             throw objectError(error, key, "open for reading")
@@ -88,9 +95,9 @@ package final class LocalDirectoryStore: ObjectStore {
     }
 
     package func head(_ key: ObjectKey) throws(StorageError) -> ObjectFacts {
-        let objectPath = try path(of: key)
+        try checkName(key)
         do throws(Errno) {
-            let facts = try FileFacts.ofLink(objectPath)
+            let facts = try heldFolder(of: key).at(key.lastComponent, FileFacts.ofLink)
             guard facts.kind == .regular else { throw .noEntry }
             return ObjectFacts(key: key, facts)
         } catch {
@@ -115,13 +122,16 @@ package final class LocalDirectoryStore: ObjectStore {
     // MARK: Deleting
 
     package func delete(_ key: ObjectKey) throws(StorageError) {
-        let objectPath = try path(of: key)
+        try checkName(key)
         openObjects.remove(key)
         do throws(Errno) {
-            // A folder of that name is not an object of that name.
-            guard try FileFacts.ofLink(objectPath).kind == .regular else { throw .noEntry }
-            try FileTree.remove(objectPath)
-            try syncDirectory(Folder.parentPath(of: objectPath))
+            let folder = try heldFolder(of: key)
+            try folder.at(key.lastComponent) { (path) throws(Errno) in
+                // A folder of that name is not an object of that name.
+                guard try FileFacts.ofLink(path).kind == .regular else { throw .noEntry }
+                try FileTree.remove(path)
+            }
+            try folder.here(syncDirectory)
         } catch {
             let failure = objectError(error, key, "delete")
             if failure.code == .absent { return }
@@ -133,34 +143,29 @@ package final class LocalDirectoryStore: ObjectStore {
     /// Only tidiness: a folder that is not empty, or is busy, stays, and a power cut may bring an empty one back. An upload
     /// that needs the folder meanwhile makes it again.
     func removeEmptyFolders(above key: ObjectKey) {
-        for folder in folderPaths(above: key) {
-            guard (try? Folder.remove(folder)) != nil else { return }
+        var names = key.components.dropLast()
+        while let last = names.popLast() {
+            guard (try? HeldFolder(names, beneath: path).at(last, Folder.remove)) != nil else { return }
         }
     }
 
     // MARK: Paths
-
-    var uploadFolderPath: String { path + "/" + Self.uploadFolderName }
 
     /// Names in the root that hold no objects.
     static func isReserved(rootName: String) -> Bool {
         rootName.utf8.elementsEqual(uploadFolderName.utf8) || rootName.utf8.elementsEqual(lostAndFoundName.utf8)
     }
 
-    func path(of key: ObjectKey) throws(StorageError) -> String {
+    /// Throws for names that the store has for itself.
+    func checkName(_ key: ObjectKey) throws(StorageError) {
         if let first = key.components.first, Self.isReserved(rootName: first) {
             throw StorageError(.invalidKey, key.string, "the first component is reserved by the store")
         }
-        return path + "/" + key.string
     }
 
-    /// The folders between the object and the root, the root left out, the deepest first.
-    func folderPaths(above key: ObjectKey) -> [String] {
-        var folder = path
-        return key.components.dropLast().map { component in
-            folder += "/" + component
-            return folder
-        }.reversed()
+    /// The folder that the object is in.
+    func heldFolder(of key: ObjectKey) throws(Errno) -> HeldFolder {
+        try HeldFolder(key.components.dropLast(), beneath: path)
     }
 
     // MARK: Errors

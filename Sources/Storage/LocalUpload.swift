@@ -33,23 +33,22 @@ final class LocalUpload: ObjectUpload {
     let identifier: String
     private let store: LocalDirectoryStore
     private let key: ObjectKey
-    private let objectPath: String
-    private let temporaryPath: String
+    private let folder: HeldFolder
     /// Locked as long as it is open, which tells others that the upload is alive.
     private let file: OwnedFile
     private let state = Mutex(State())
 
     init(
-        store: LocalDirectoryStore, key: ObjectKey, objectPath: String, identifier: String, temporaryPath: String,
+        store: LocalDirectoryStore, key: ObjectKey, identifier: String, folder: consuming HeldFolder,
         file: consuming OwnedFile
     ) {
         self.store = store
         self.key = key
-        self.objectPath = objectPath
         self.identifier = identifier
-        self.temporaryPath = temporaryPath
+        self.folder = folder
         self.file = file
-        state.withLock { $0.direct = DirectWriter(path: temporaryPath) }
+        let direct = try? self.folder.at(identifier) { DirectWriter(path: $0) }
+        state.withLock { $0.direct = direct }
     }
 
     deinit {
@@ -121,12 +120,12 @@ final class LocalUpload: ObjectUpload {
             try file.synchronize()
             let facts = try file.facts()
             guard facts.byteCount == state.byteCount else { throw .inputOutput }
-            try publish()
+            let published = try publish()
             do throws(Errno) {
                 try makeNamesDurable()
             } catch {
                 // Nobody was told of the object yet. It is ours, for a publication never replaces.
-                try? FileTree.remove(objectPath)
+                try? published.at(key.lastComponent, FileTree.remove)
                 throw error
             }
             state.phase = .completed
@@ -140,7 +139,7 @@ final class LocalUpload: ObjectUpload {
             if state.phase == .completed || state.phase == .aborted { return }
             state.phase = .aborted
             state.direct = nil
-            try? FileTree.remove(temporaryPath)
+            try? folder.at(identifier, FileTree.remove)
             // The space is given back now, whoever still holds a reference; but only of a file that has no name left. A
             // publication whose answer was lost (NFS) may have made it an object.
             if let facts = try? file.facts(), facts.linkCount == 0 { try? file.truncate(to: 0) }
@@ -185,16 +184,17 @@ final class LocalUpload: ObjectUpload {
 
     // MARK: Publishing
 
-    /// Names the file as the object, in one step, never in place of another.
-    private func publish() throws(Errno) {
+    /// Names the file as the object, in one step, never in place of another. Returns the object's folder.
+    private func publish() throws(Errno) -> HeldFolder {
         var attempts = 0
         while true {
             do {
                 // The deepest last. A missing root makes the first of them fail, or the rename.
                 try makeFolders()
-                return try PublicationMethod.publish(
-                    temporaryPath, as: objectPath, lockIn: store.uploadFolderPath, startingWith: store.publicationMethod
-                )
+                let held = try store.heldFolder(of: key)
+                try PublicationMethod.publish(
+                    identifier, in: folder, as: key.lastComponent, in: held, startingWith: store.publicationMethod)
+                return held
             } catch {
                 attempts += 1
                 // A deleter found the new folder empty; or the upload or the root is gone.
@@ -204,9 +204,11 @@ final class LocalUpload: ObjectUpload {
     }
 
     private func makeFolders() throws(Errno) {
-        for folder in store.folderPaths(above: key).reversed() {
-            do {
-                try Folder.make(folder, mode: 0o700)
+        let names = key.components.dropLast()
+        for index in names.indices {
+            let parent = try HeldFolder(names[..<index], beneath: store.path)
+            do throws(Errno) {
+                try parent.at(names[index]) { (path) throws(Errno) in _ = try Folder.make(path, mode: 0o700) }
             } catch {
                 throw error == .exists ? .notDirectory : error
             }
@@ -214,13 +216,15 @@ final class LocalUpload: ObjectUpload {
     }
 
     private func isTemporaryThere() -> Bool {
-        (try? FileFacts.ofLink(temporaryPath)) != nil
+        (try? folder.at(identifier, FileFacts.ofLink)) != nil
     }
 
     /// Syncs every folder from the object up to the root, also those that were there: another upload may have made them
     /// an instant ago and not yet be so far. An unchanged folder costs next to nothing.
     private func makeNamesDurable() throws(Errno) {
-        for folder in store.folderPaths(above: key) { try syncDirectory(folder) }
-        try syncDirectory(store.path)
+        let names = key.components.dropLast()
+        for count in (0...names.count).reversed() {
+            try HeldFolder(names.prefix(count), beneath: store.path).here(syncDirectory)
+        }
     }
 }

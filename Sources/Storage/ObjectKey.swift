@@ -35,6 +35,8 @@ package struct ObjectKey: Hashable, Comparable, Sendable, CustomStringConvertibl
     package static func isValidComponent(_ component: String) -> Bool {
         guard (1...maximumComponentByteCount).contains(component.utf8.count) else { return false }
         if component.utf8.elementsEqual(".".utf8) || component.utf8.elementsEqual("..".utf8) { return false }
+        // The usual case, without the tables of Unicode.
+        if component.utf8.allSatisfy({ (0x20..<0x7f).contains($0) && $0 != 0x2f }) { return true }
         return component.unicodeScalars.allSatisfy { scalar in
             scalar != "/" && scalar.properties.generalCategory != .control
         }
@@ -43,6 +45,9 @@ package struct ObjectKey: Hashable, Comparable, Sendable, CustomStringConvertibl
     package var components: [String] {
         string.utf8.split(separator: 0x2f).map { String(Substring($0)) }
     }
+
+    /// The object's name in its folder.
+    package var lastComponent: String { components.last ?? string }
 
     package var description: String { string }
 

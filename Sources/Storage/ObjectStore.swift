@@ -25,6 +25,20 @@ package protocol ObjectStore: Sendable {
     /// An object of that key may be found at once (`.alreadyExists`) or only when the upload is completed.
     func upload(_ key: ObjectKey) throws(StorageError) -> any ObjectUpload
 
+    /// As ``upload(_:)``, of an object that nobody can remove before `lockedUntil`, seconds since 1970: the lock is there when it is
+    /// completed, and was read back. `.denied` where the store cannot, or is not configured to.
+    func upload(_ key: ObjectKey, lockedUntil: Int64?) throws(StorageError) -> any ObjectUpload
+
+    /// Until when nobody can remove the object, seconds since 1970: `Int64.max` until somebody takes a legal hold back. nil: it is not
+    /// locked.
+    func lockedUntil(_ key: ObjectKey) throws(StorageError) -> Int64?
+
+    /// Locks an object, or lengthens its lock, and reads it back. A lock is never shortened: one that is longer stays.
+    func lock(_ key: ObjectKey, until: Int64) throws(StorageError)
+
+    /// Removes the object as ``delete(_:)`` does, and where the store keeps versions, the bytes too. `.denied` where it is locked.
+    func purge(_ key: ObjectKey) throws(StorageError)
+
     /// Ends the upload of a process that is gone, and gives its space back. `identifier` is what
     /// ``ObjectUpload/identifier`` was.
     ///
@@ -85,6 +99,21 @@ package protocol ObjectStore: Sendable {
 }
 
 extension ObjectStore {
+    package func upload(_ key: ObjectKey, lockedUntil: Int64?) throws(StorageError) -> any ObjectUpload {
+        if lockedUntil != nil { throw Self.cannotLock(key) }
+        return try upload(key)
+    }
+
+    package func lockedUntil(_ key: ObjectKey) throws(StorageError) -> Int64? { nil }
+
+    package func lock(_ key: ObjectKey, until: Int64) throws(StorageError) { throw Self.cannotLock(key) }
+
+    package func purge(_ key: ObjectKey) throws(StorageError) { try delete(key) }
+
+    private static func cannotLock(_ key: ObjectKey) -> StorageError {
+        StorageError(.denied, key.string, "objects cannot be locked here")
+    }
+
     package func delete(_ keys: [ObjectKey]) throws(StorageError) {
         for key in keys { try delete(key) }
     }

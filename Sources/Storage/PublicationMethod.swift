@@ -12,6 +12,18 @@ enum PublicationMethod: CaseIterable, Sendable {
     /// Publishes with the first method from `first` on that the file system has. `.exists` if the name is taken, or
     /// `.isDirectory` if by a folder.
     static func publish(
+        _ temporary: String, in uploads: borrowing HeldFolder, as object: String, in folder: borrowing HeldFolder,
+        startingWith first: Self
+    ) throws(Errno) {
+        try uploads.here { (uploadFolderPath) throws(Errno) in
+            try folder.at(object) { (objectPath) throws(Errno) in
+                try publish(
+                    uploadFolderPath + "/" + temporary, as: objectPath, lockIn: uploadFolderPath, startingWith: first)
+            }
+        }
+    }
+
+    private static func publish(
         _ temporaryPath: String, as objectPath: String, lockIn uploadFolderPath: String, startingWith first: Self
     ) throws(Errno) {
         do throws(Errno) {

@@ -6,7 +6,7 @@ internal import Synchronization
 /// For a fault loop: ``failOperation(_:of:_:with:)`` with n = 0, 1, 2 … until a run succeeds without the fault having come.
 package final class FaultInjectingStore: ObjectStore {
     package enum Operation: Hashable, Sendable, CaseIterable {
-        case upload, append, copy, complete, abort, abortUpload, read, head, list, delete, putIfAbsent, space
+        case upload, append, copy, complete, abort, abortUpload, read, head, list, delete, putIfAbsent, space, lock
     }
 
     package enum Persistence: Hashable, Sendable {
@@ -62,6 +62,25 @@ package final class FaultInjectingStore: ObjectStore {
     package func upload(_ key: ObjectKey) throws(StorageError) -> any ObjectUpload {
         let upload = try passing(.upload, key.string) { () throws(StorageError) in try inner.upload(key) }
         return FaultInjectingUpload(store: self, key: key, inner: upload)
+    }
+
+    package func upload(_ key: ObjectKey, lockedUntil: Int64?) throws(StorageError) -> any ObjectUpload {
+        let upload = try passing(.upload, key.string) { () throws(StorageError) in
+            try inner.upload(key, lockedUntil: lockedUntil)
+        }
+        return FaultInjectingUpload(store: self, key: key, inner: upload)
+    }
+
+    package func lockedUntil(_ key: ObjectKey) throws(StorageError) -> Int64? {
+        try passing(.head, key.string) { () throws(StorageError) in try inner.lockedUntil(key) }
+    }
+
+    package func lock(_ key: ObjectKey, until: Int64) throws(StorageError) {
+        try passing(.lock, key.string) { () throws(StorageError) in try inner.lock(key, until: until) }
+    }
+
+    package func purge(_ key: ObjectKey) throws(StorageError) {
+        try passing(.delete, key.string) { () throws(StorageError) in try inner.purge(key) }
     }
 
     package func abortUpload(identifier: String, key: ObjectKey) throws(StorageError) {

@@ -12,6 +12,11 @@ extension InMemoryStore {
         state.withLock { $0.isAvailable = isAvailable }
     }
 
+    /// Objects can be locked, and nobody can remove one before its time; the time is this.
+    package func setLockClock(_ now: Int64) {
+        state.withLock { $0.lockClock = now }
+    }
+
     /// What a crash does: uploads under way are gone, and their handles fail with `.changed`.
     package func forgetUncompleted() {
         state.withLock { $0.uploads = [:] }

@@ -18,6 +18,9 @@ package final class InMemoryStore: ObjectStore {
         var maximumPageCount = Int.max
         var capacity: UInt64?
         var isAvailable = true
+        /// Ends of locks, seconds since 1970.
+        var locks: [ObjectKey: Int64] = [:]
+        var lockClock: Int64?
 
         var usedByteCount: UInt64 {
             UInt64(objects.values.reduce(0) { $0 + $1.bytes.count } + uploads.values.reduce(0) { $0 + $1.count })
@@ -75,7 +78,37 @@ package final class InMemoryStore: ObjectStore {
     }
 
     package func delete(_ key: ObjectKey) throws(StorageError) {
-        try locked { state throws(StorageError) in state.objects[key] = nil }
+        try locked { state throws(StorageError) in
+            if let clock = state.lockClock, let end = state.locks[key], end > clock {
+                throw StorageError(.denied, key.string, "the object is locked")
+            }
+            state.objects[key] = nil
+            state.locks[key] = nil
+        }
+    }
+
+    package func upload(_ key: ObjectKey, lockedUntil: Int64?) throws(StorageError) -> any ObjectUpload {
+        if let lockedUntil { try setLock(key, lockedUntil) }
+        return try upload(key)
+    }
+
+    package func lockedUntil(_ key: ObjectKey) throws(StorageError) -> Int64? {
+        _ = try object(key)
+        return try locked { state throws(StorageError) in state.locks[key] }
+    }
+
+    package func lock(_ key: ObjectKey, until: Int64) throws(StorageError) {
+        _ = try object(key)
+        try setLock(key, until)
+    }
+
+    private func setLock(_ key: ObjectKey, _ end: Int64) throws(StorageError) {
+        try locked { state throws(StorageError) in
+            guard state.lockClock != nil else {
+                throw StorageError(.denied, key.string, "objects cannot be locked here")
+            }
+            state.locks[key] = max(end, state.locks[key] ?? end)
+        }
     }
 
     package func putIfAbsent(_ key: ObjectKey, _ bytes: UnsafeRawBufferPointer) throws(StorageError) -> ObjectFacts {

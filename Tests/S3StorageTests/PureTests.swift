@@ -51,6 +51,44 @@ import Testing
         }
     }
 
+    @Test func `a listing goes on behind what it has named, or is refused`() throws {
+        func page(token: String, key: String) -> [UInt8] {
+            Array(
+                """
+                <ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>\(token)</NextContinuationToken>
+                <Contents><Key>\(key)</Key><Size>1</Size></Contents></ListBucketResult>
+                """.utf8)
+        }
+        func code(_ body: [UInt8], _ start: S3ListingPage.Start) -> StorageError.Code? {
+            do throws(S3Failure) {
+                _ = try S3ListingPage(parsing: body, prefix: "", from: start)
+                return nil
+            } catch {
+                return error.code
+            }
+        }
+        #expect(code(page(token: "b", key: "m"), .token(nil)) == nil)
+        #expect(code(page(token: "b", key: "m"), .token("a")) == nil)
+        #expect(code(page(token: "b", key: "m"), .token("b")) == .corrupt, "the same token again")
+        #expect(code(page(token: "", key: "m"), .token(nil)) == .corrupt, "an empty token is the start again")
+        #expect(code(page(token: "b", key: "m"), .key(nil)) == nil)
+        #expect(code(page(token: "b", key: "m"), .key("l")) == nil)
+        #expect(code(page(token: "b", key: "m"), .key("m")) == .corrupt, "the same key again")
+        #expect(code(page(token: "b", key: "m"), .key("n")) == .corrupt, "a key before it")
+    }
+
+    @Test func `what a server says is one line of some length`() throws {
+        let endpoint = try #require(S3Endpoint("http://127.0.0.1:9000"))
+        let settings = S3Settings(name: "s3", endpoint: endpoint, bucket: "bucket", region: "region")
+        let said =
+            "<Error><Code>Odd</Code><Message>a\u{1b}[2J\nb\u{202e}\(String(repeating: "c", count: 9000))</Message></Error>"
+        let message = S3Failure(HTTPResponse(status: 400, body: Array(said.utf8)), settings).storageError("x")
+            .description
+        #expect(message.utf8.count < 2000)
+        #expect(message.contains("Odd: a [2J b ccc"))
+        #expect(message.unicodeScalars.allSatisfy { ![.control, .format].contains($0.properties.generalCategory) })
+    }
+
     @Test func `a redirect never leads to another provider`() throws {
         let endpoint = try #require(S3Endpoint("https://s3.amazonaws.com"))
         #expect(
@@ -121,8 +159,24 @@ import Testing
         for text in ["", "  ", "<a>", "<a></b>", "{}", String(repeating: "<a>", count: 100)] {
             #expect(XMLTree(Array(text.utf8)) == nil, "\(text)")
         }
-        let entity = "<!DOCTYPE a [<!ENTITY x SYSTEM \"file:///etc/hostname\">]><a>&x;</a>"
-        #expect(XMLTree(Array(entity.utf8))?.text.isEmpty ?? true)
+        for text in [
+            "<!DOCTYPE a [<!ENTITY x SYSTEM \"file:///etc/hostname\">]><a>&x;</a>", "<a>&x;</a>", "<a>&#0;</a>",
+            "<a>&#xd800;</a>", "<a/><b/>", "<a/>text", "<a b=1/>", "<a b='<'/>", "<1/>", "<a><![CDATA[x</a>",
+            "<a>&amp</a>",
+            "<?xml version=\"1.0\" encoding=\"UTF-16\"?><a/>", "<a><!-- </a>",
+        ] {
+            #expect(XMLTree(Array(text.utf8)) == nil, "\(text)")
+        }
+        #expect(XMLTree(Array("<a>".utf8) + [0xff] + Array("</a>".utf8)) == nil)
+    }
+
+    @Test(arguments: [
+        ("<a>&lt;&amp;&gt;&quot;&apos;&#233;&#x1F600;&#1;</a>", "<&>\"'é😀\u{1}"), ("<a>x<![CDATA[<&]]>y</a>", "x<&y"),
+        ("<?xml version='1.0' encoding='utf-8'?><!-- c --><?p?><a b = \"'>\" c=''>\r\nx\ry<!-- - --></a >\n", "\nx\ny"),
+        ("\u{feff}<é:a/>", ""),
+    ]) func `text is what the document means`(document: String, text: String) throws {
+        let tree = try #require(XMLTree(Array(document.utf8)))
+        #expect(tree.text == text && tree.name == "a")
     }
 }
 

@@ -67,6 +67,44 @@ struct S3OptionTests {
                 == Array(sample(6 << 20)[(5 << 20)..<(5 << 20) + 100]))
     }
 
+    @Test func `a lock is set at upload, read back, lengthened and never shortened, and no byte stays after it`() throws
+    {
+        let bench = try TestStore(
+            try S3Server.shared(.ceph), abilities: .ceph,
+            bucketHeaders: [("x-amz-bucket-object-lock-enabled", "true")]
+        ) { $0.objectLock = S3Settings.ObjectLock(mode: .governance, days: nil) }
+        defer { bench.store.close() }
+        let now = Int64(time(nil))
+        let (locked, free) = (try ObjectKey("a/locked"), try ObjectKey("a/free"))
+        let upload = try bench.store.upload(locked, lockedUntil: now + 4)
+        try sample(6 << 20).withUnsafeBytes { try upload.append($0) }
+        _ = try upload.complete()
+        _ = try bench.store.put("a/free", sample(100))
+        #expect(try bench.store.lockedUntil(locked) == now + 4)
+        #expect(try bench.store.lockedUntil(free) == nil)
+        #expect(code { _ = try bench.store.lockedUntil(ObjectKey("a/none")) } == .absent)
+        try bench.store.lock(locked, until: now + 6)
+        #expect(try bench.store.lockedUntil(locked) == now + 6)
+        try bench.store.lock(locked, until: now + 5)
+        #expect(try bench.store.lockedUntil(locked) == now + 6)
+        #expect(code { try bench.store.purge(locked) } == .denied)
+        #expect(try bench.store.head(locked).byteCount == 6 << 20)
+        try bench.store.purge(free)
+        try bench.store.purge(free)
+        sleep(UInt32(max(0, now + 7 - Int64(time(nil)))))
+        try bench.store.purge(locked)
+        let versions = try bench.store.client.send(
+            S3Request(.get, nil, query: [("versions", "")], patience: .seconds(5)))
+        let tree = try #require(XMLTree(versions.body))
+        #expect(tree.all("Version").isEmpty && tree.all("DeleteMarker").isEmpty)
+    }
+
+    @Test func `a lock that is not configured is refused before a byte is sent`() throws {
+        let bench = try TestStore(try S3Server.shared(.ceph), abilities: .ceph)
+        defer { bench.store.close() }
+        #expect(code { _ = try bench.store.upload(ObjectKey("a/b"), lockedUntil: 1 << 32) } == .denied)
+    }
+
     @Test func `a storage class that the server does not have is an error that names it`() throws {
         let bench = try TestStore(try S3Server.shared(.ceph), abilities: .ceph) { $0.storageClass = "NOSUCHCLASS" }
         defer { bench.store.close() }

@@ -156,6 +156,40 @@ import Testing
         }
     }
 
+    @Test func `a link in place of a folder leads nothing out of the store`() throws {
+        let outside = try TemporaryFolder()
+        try makeDirectories(outside.path + "/b", mode: 0o700)
+        try [UInt8]([1, 2]).withUnsafeBytes { try atomicReplace(outside.path + "/b/c", $0, mode: 0o600) }
+        try put("a/x", [1])
+        #expect(symlink(outside.path, folder.path + "/a/link") == 0)
+        for key in ["a/link/b/c", "a/link/c"] {
+            fails(.absent) { _ = try read(key, count: 1) }
+            fails(.absent) { _ = try store.head(ObjectKey(key)) }
+            try store.delete(ObjectKey(key))
+            fails(.invalidKey) { try put(key + "2", [1]) }
+        }
+        #expect(try store.list(prefix: "", after: nil, limit: 10).objects.map(\.key.string) == ["a/x"])
+        #expect(try store.list(prefix: "a/link/", after: nil, limit: 10).objects.isEmpty)
+        #expect(try Folder.entries(of: outside.path).map(\.name) == ["b"])
+        #expect(try Folder.entries(of: outside.path + "/b").map(\.name) == ["c"])
+        // The folder of a read object is put aside for a link to one with the same names.
+        try put("d/b/c", [1, 2])
+        #expect(try read("d/b/c", count: 2) == [1, 2])
+        try FileTree.rename(folder.path + "/d", to: folder.path + "/e")
+        #expect(symlink(outside.path, folder.path + "/d") == 0)
+        fails(.absent) { _ = try read("d/b/c", count: 2) }
+    }
+
+    @Test func `a link in place of the folder of uploads takes nothing out of the store`() throws {
+        let outside = try TemporaryFolder()
+        try put("a", [1])
+        #expect(rmdir(folder.path + "/" + LocalDirectoryStore.uploadFolderName) == 0)
+        #expect(symlink(outside.path, folder.path + "/" + LocalDirectoryStore.uploadFolderName) == 0)
+        fails(.invalidKey) { try put("b", [1]) }
+        #expect(try Folder.entries(of: outside.path).isEmpty)
+        #expect(try read("a", count: 1) == [1])
+    }
+
     @Test func `a key through an object, or of a folder, is invalid here`() throws {
         try put("a/b", [1])
         fails(.invalidKey) { try put("a/b/c", [1]) }
