@@ -170,13 +170,13 @@ package final class ArchiveReader: Sendable {
 // MARK: Opening
 
 extension ArchiveReader {
-    private struct Opened {
+    struct Opened {
         let payload: PayloadLayout
         let key: PayloadKey
     }
 
     /// Parses a header with its nonce and unwraps the file key.
-    private static func openHeader(
+    static func openHeader(
         _ bytes: [UInt8], archiveByteCount: UInt64, _ identities: [AgeIdentity]
     ) throws(ArchiveError) -> Opened {
         do throws(AgeError) {

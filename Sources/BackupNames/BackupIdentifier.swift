@@ -9,6 +9,8 @@ package struct BackupIdentifier: Hashable, Sendable, CustomStringConvertible {
     /// What the names of archives and sidecars end with.
     package static let archiveEnding = ".raw.zst.age"
     package static let manifestEnding = ".manifest.age"
+    /// The mark of a legal hold beside them.
+    package static let holdEnding = ".hold"
 
     package init(backend: ResourceName, org: ResourceName, vm: ResourceName, date: BackupDate, disk: ResourceName) {
         self.backend = backend
@@ -20,10 +22,19 @@ package struct BackupIdentifier: Hashable, Sendable, CustomStringConvertible {
 
     /// The backup whose sidecar of generation 0 has this key (below the backend's prefix); nil for any other key.
     package init?(backend: ResourceName, manifestKey: String) {
-        let parts = manifestKey.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
-        guard parts.count == 4, parts[3].hasSuffix(Self.manifestEnding), let org = try? ResourceName(parts[0]),
+        self.init(backend, manifestKey, Self.manifestEnding)
+    }
+
+    /// The backup that the mark of a hold with this key (below the backend's prefix) is about; nil for any other key.
+    package init?(backend: ResourceName, holdKey: String) {
+        self.init(backend, holdKey, Self.holdEnding)
+    }
+
+    private init?(_ backend: ResourceName, _ key: String, _ ending: String) {
+        let parts = key.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 4, parts[3].hasSuffix(ending), let org = try? ResourceName(parts[0]),
             let vm = try? ResourceName(parts[1]), let date = try? BackupDate(parts[2]),
-            let disk = try? ResourceName(String(parts[3].dropLast(Self.manifestEnding.count)))
+            let disk = try? ResourceName(String(parts[3].dropLast(ending.count)))
         else { return nil }
         self.init(backend: backend, org: org, vm: vm, date: date, disk: disk)
     }
@@ -41,6 +52,9 @@ package struct BackupIdentifier: Hashable, Sendable, CustomStringConvertible {
 
     /// The same of the sidecar.
     package var manifestKey: String { "\(org)/\(vm)/\(date)/\(disk)\(Self.manifestEnding)" }
+
+    /// The key of the mark of a hold, of every generation.
+    package var holdKey: String { "\(org)/\(vm)/\(date)/\(disk)\(Self.holdEnding)" }
 }
 
 /// How a user names one backup: `[BACKEND:]ORG/VM/DATE[/DISK]`; DATE may be `latest`, DISK is `disk` unless said otherwise.

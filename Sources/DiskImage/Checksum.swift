@@ -1,12 +1,12 @@
 /// CRC-32 (IEEE 802.3, reflected), as GPT uses it, and CRC-32C (Castagnoli), as XFS, btrfs and ext4 do.
-enum Checksum {
-    static func crc32(_ bytes: some Sequence<UInt8>) -> UInt32 { ~remainder(of: bytes, ieee) }
+package enum Checksum {
+    package static func crc32(_ bytes: some Sequence<UInt8>) -> UInt32 { ~remainder(of: bytes, ieee) }
 
     /// As XFS and btrfs store it.
-    static func crc32c(_ bytes: some Sequence<UInt8>) -> UInt32 { ~remainder(of: bytes, castagnoli) }
+    package static func crc32c(_ bytes: some Sequence<UInt8>) -> UInt32 { ~remainder(of: bytes, castagnoli) }
 
     /// As ext4 stores it: without the inversion at the end.
-    static func crc32cNotInverted(_ bytes: some Sequence<UInt8>) -> UInt32 { remainder(of: bytes, castagnoli) }
+    package static func crc32cNotInverted(_ bytes: some Sequence<UInt8>) -> UInt32 { remainder(of: bytes, castagnoli) }
 
     private static let ieee = table(0xedb8_8320)
     private static let castagnoli = table(0x82f6_3b78)

@@ -1,21 +1,26 @@
 /// The JSON of manifests: objects, arrays, strings and integers, nothing else; and its one canonical form, over which the
 /// MAC is computed: members sorted by the bytes of their names, no white space, integers in decimal, and in strings only
 /// `"`, `\` and control characters escaped (as \u00XX).
-indirect enum CanonicalJSON: Equatable {
+package indirect enum CanonicalJSON: Equatable {
     case object([String: CanonicalJSON])
     case array([CanonicalJSON])
     case string(String)
     case integer(UInt64)
 
+    /// Reads a text strictly: `.malformed` for what two readers could understand differently. `subject` is what an error calls it.
+    package init(parsing bytes: [UInt8], as subject: String) throws(ManifestError) {
+        self = try CanonicalJSONParser.parse(bytes, as: subject)
+    }
+
     /// The canonical form.
-    var bytes: [UInt8] {
+    package var bytes: [UInt8] {
         var output: [UInt8] = []
         write(to: &output, indentation: nil)
         return output
     }
 
     /// For people: one member a line, two spaces for each level.
-    var prettyBytes: [UInt8] {
+    package var prettyBytes: [UInt8] {
         var output: [UInt8] = []
         write(to: &output, indentation: 0)
         return output + [UInt8(ascii: "\n")]

@@ -2,21 +2,27 @@
 ///
 /// Stricter than usual where two readers could understand a text differently: a member named twice, a comma too many, a
 /// number with a sign, fraction or exponent, broken UTF-8 and half a surrogate pair are all refused.
-struct CanonicalJSONParser {
+package struct CanonicalJSONParser {
     private static let depthLimit = 8
 
     private let bytes: [UInt8]
+    private let subject: String
     private var index = 0
 
-    static func parse(_ bytes: [UInt8]) throws(ManifestError) -> CanonicalJSON {
-        var parser = CanonicalJSONParser(bytes: bytes)
+    package static func parse(_ bytes: [UInt8], as subject: String = "the manifest") throws(ManifestError)
+        -> CanonicalJSON
+    {
+        var parser = CanonicalJSONParser(bytes: bytes, subject: subject)
         let value = try parser.value(depth: 0)
         parser.skipSpace()
         guard parser.index == bytes.count else { throw parser.error("has something behind its end") }
         return value
     }
 
-    private init(bytes: [UInt8]) { self.bytes = bytes }
+    private init(bytes: [UInt8], subject: String) {
+        self.bytes = bytes
+        self.subject = subject
+    }
 
     private mutating func value(depth: Int) throws(ManifestError) -> CanonicalJSON {
         guard depth < Self.depthLimit else { throw error("is nested too deeply") }
@@ -138,6 +144,6 @@ struct CanonicalJSONParser {
     }
 
     private func error(_ reason: String) -> ManifestError {
-        ManifestError(.malformed, "the manifest \(reason), at byte \(min(index, bytes.count))")
+        ManifestError(.malformed, "\(subject) \(reason), at byte \(min(index, bytes.count))")
     }
 }

@@ -29,6 +29,8 @@ extension Manifest {
         if let region { members["region"] = .string(region) }
         if let country { members["country"] = .string(country) }
         if generation > 0 { members["generation"] = .integer(generation) }
+        if let dataByteCount { members["data_size"] = .integer(dataByteCount) }
+        if let archiveObject { members["archive_object"] = .string(archiveObject) }
         return members
     }
 
@@ -68,6 +70,8 @@ extension Manifest {
         toolVersion = try reader.string("tool")
         uploadMilliseconds = upload
         partitions = try reader.partitions("partitions")
+        dataByteCount = try reader.optionalInteger("data_size")
+        archiveObject = try reader.optionalString("archive_object")
         generation = try reader.optionalInteger("generation") ?? 0
         guard generation <= UInt64(Int64.max) else {
             throw ManifestError(.malformed, "the manifest holds a number out of range")

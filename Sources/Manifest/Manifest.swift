@@ -46,6 +46,10 @@ package struct Manifest: Sendable, Equatable {
     package var partitions: [ManifestPartition]
     /// How often the file key was wrapped anew, as `BackupPlace` counts: of which objects this is the manifest.
     package var generation: UInt64
+    /// Where the archive was found when it was imported: its key below the backend's prefix. nil where its name gives the key.
+    package var archiveObject: String?
+    /// Raw bytes outside holes, of a foreign archive only: of others the seek table tells.
+    package var dataByteCount: UInt64?
 
     package init(
         identifier: BackupIdentifier, createdAt: Int64, region: String?, country: String?, rawByteCount: UInt64,
@@ -72,6 +76,9 @@ package struct Manifest: Sendable, Equatable {
         self.partitions = partitions
         self.generation = generation
     }
+
+    /// Made by other programs: a plain `zstd | age` file, which has no seek table.
+    package var isForeign: Bool { seekTableSHA256 == SHA256Hasher.digest(of: []) }
 
     // MARK: Sealing
 

@@ -20,6 +20,10 @@ package struct FrameDecompressor: ~Copyable {
         guard frame.count == Int(entry.compressedByteCount), frame.count >= 9 else {
             throw SeekableZstdError(.frameSize, "the frame has another size than the seek table names")
         }
+        // libzstd can be built to decode the formats before 0.8 too, and Debian's is: their checksum is another, or none.
+        guard frame.starts(with: [0x28, 0xb5, 0x2f, 0xfd]) else {
+            throw SeekableZstdError(.frame, "the frame is not of the zstd format")
+        }
         // Bit 2 of the frame header descriptor: a checksum follows the content, and libzstd will check it.
         guard frame[4] & 0x04 != 0 else { throw SeekableZstdError(.frameChecksum, "the frame has no checksum") }
         guard ZSTD_getFrameContentSize(frame.baseAddress, frame.count) == UInt64(entry.rawByteCount) else {

@@ -9,6 +9,8 @@ package struct SeekableZstdError: Error, Hashable, CustomStringConvertible {
         case frameChecksum
         /// A frame has another size than the seek table names.
         case frameSize
+        /// A frame needs more memory than a reader gives it.
+        case window
         /// libzstd refuses to compress.
         case compressor
     }

@@ -12,7 +12,7 @@ struct AgeVector: Sendable, CustomStringConvertible {
 
     var description: String { name }
 
-    /// Every file in Tests/Vectors/age: a new file there is a new case.
+    /// Every file in Tests/Vectors/age: a new file there is a new case. All are published ones but those whose names start with `own_`.
     static let all: [AgeVector] = {
         let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .appendingPathComponent("Vectors/age")

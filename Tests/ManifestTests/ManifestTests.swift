@@ -54,7 +54,11 @@ struct ManifestTests {
         manifest.country = nil
         manifest.partitions = []
         manifest.generation = 0
-        #expect(!String(decoding: manifest.sealed(with: sealKey), as: UTF8.self).contains("generation"))
+        manifest.archiveObject = nil
+        manifest.dataByteCount = nil
+        for name in ["generation", "archive_object", "data_size"] {
+            #expect(!String(decoding: manifest.sealed(with: sealKey), as: UTF8.self).contains(name))
+        }
         manifest.recipients = []
         manifest.rawByteCount = .max
         manifest.archiveByteCount = 0

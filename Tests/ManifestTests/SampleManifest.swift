@@ -5,7 +5,7 @@ import Manifest
 extension Manifest {
     /// Made-up facts that use every member.
     static func sample() throws -> Manifest {
-        Manifest(
+        var manifest = Manifest(
             identifier: BackupIdentifier(
                 backend: try ResourceName("local"), org: try ResourceName("acme"), vm: try ResourceName("web01"),
                 date: try BackupDate("2026-11-20T02-00-00Z"), disk: try ResourceName("disk")),
@@ -21,6 +21,9 @@ extension Manifest {
                     name: "a \"name\" \\ with\n\u{1} é 日本 /"),
                 ManifestPartition(number: 5, rawOffset: 1 << 29, byteCount: 512, type: "0x82", name: ""),
             ], generation: 531_204)
+        manifest.archiveObject = "old/web.zst.age"
+        manifest.dataByteCount = 1 << 28
+        return manifest
     }
 }
 
