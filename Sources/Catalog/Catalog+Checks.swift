@@ -117,16 +117,20 @@ extension Catalog {
                 sql: "SELECT id FROM backup WHERE backend = ? AND org = ? AND vm = ? AND date = ? AND disk = ?",
                 arguments: Self.arguments(identifier))
             guard let id else { return }
-            try database.execute(sql: "DELETE FROM damage WHERE backup_id = ?", arguments: [id])
-            for record in damage {
-                try database.execute(
-                    sql: "INSERT OR REPLACE INTO damage VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    arguments: [
-                        id, Int64(clamping: record.archiveRange.lowerBound), Int64(clamping: record.archiveRange.count),
-                        record.frame, Int64(clamping: record.rawRange.lowerBound),
-                        Int64(clamping: record.rawRange.count), record.foundAt, record.detail,
-                    ])
-            }
+            try Self.setDamage(id, damage, database)
+        }
+    }
+
+    static func setDamage(_ id: Int64, _ damage: [DamageRecord], _ database: Database) throws {
+        try database.execute(sql: "DELETE FROM damage WHERE backup_id = ?", arguments: [id])
+        for record in damage {
+            try database.execute(
+                sql: "INSERT OR REPLACE INTO damage VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                arguments: [
+                    id, Int64(clamping: record.archiveRange.lowerBound), Int64(clamping: record.archiveRange.count),
+                    record.frame, Int64(clamping: record.rawRange.lowerBound),
+                    Int64(clamping: record.rawRange.count), record.foundAt, record.detail,
+                ])
         }
     }
 
@@ -139,24 +143,25 @@ extension Catalog {
                         WHERE backend = ? AND org = ? AND vm = ? AND date = ? AND disk = ?
                         ORDER BY archive_offset, raw_offset
                         """), arguments: Self.arguments(identifier)
-            ).map { row in
-                DamageRecord(
-                    archiveRange: try Self.range(row, "archive_offset", "archive_size"),
-                    frame: try row.value("frame", as: Int?.self),
-                    rawRange: try Self.range(row, "raw_offset", "raw_size"),
-                    foundAt: try row.value("found_at"), detail: try row.value("detail"))
-            }
+            ).map(Self.damage)
         }
     }
 
-    private static func range(_ row: Row, _ offset: String, _ size: String) throws -> Range<UInt64> {
+    static func damage(_ row: Row) throws -> DamageRecord {
+        DamageRecord(
+            archiveRange: try range(row, "archive_offset", "archive_size"),
+            frame: try row.value("frame", as: Int?.self), rawRange: try range(row, "raw_offset", "raw_size"),
+            foundAt: try row.value("found_at"), detail: try row.value("detail"))
+    }
+
+    static func range(_ row: Row, _ offset: String, _ size: String) throws -> Range<UInt64> {
         let start = try Self.size(row.value(offset))
         let (end, overflows) = start.addingReportingOverflow(try Self.size(row.value(size)))
         guard !overflows else { throw CatalogError(.corrupt, "the catalog holds a range that cannot be") }
         return start..<end
     }
 
-    private static func check(_ row: Row) throws -> CheckRecord {
+    static func check(_ row: Row) throws -> CheckRecord {
         guard let depth = CheckDepth(rawValue: try row.value("depth")) else {
             throw CatalogError(.corrupt, "the catalog holds a check of an unknown depth")
         }

@@ -21,7 +21,7 @@ extension Catalog {
     ) throws(CatalogError) -> RowMove {
         try write { database in
             guard let row = try Self.row(of: record.identifier, database),
-                row.generation == generation || row.generation == record.generation
+                row.generation == generation || row.generation == record.generation, !row.isRemoving
             else { return .overtaken }
             try Self.update(row.id, record, database)
             try database.execute(sql: "DELETE FROM damage WHERE backup_id = ?", arguments: [row.id])
@@ -45,13 +45,18 @@ extension Catalog {
 
     static func row(
         of identifier: BackupIdentifier, _ database: Database
-    ) throws -> (id: Int64, generation: UInt64)? {
+    ) throws -> (id: Int64, generation: UInt64, isRemoving: Bool)? {
         let row = try Row.fetchOne(
             database.cachedStatement(
                 sql: """
-                    SELECT id, generation FROM backup
+                    SELECT id, generation, removing_since IS NOT NULL AS is_removing FROM backup
                     WHERE backend = ? AND org = ? AND vm = ? AND date = ? AND disk = ?
                     """), arguments: arguments(identifier))
-        return try row.map { (id: try $0.value("id"), generation: try size($0.value("generation"))) }
+        return try row.map {
+            (
+                id: try $0.value("id"), generation: try size($0.value("generation")),
+                isRemoving: try $0.value("is_removing")
+            )
+        }
     }
 }

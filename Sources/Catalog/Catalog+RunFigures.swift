@@ -7,12 +7,15 @@ extension Catalog {
     package func newestDrills(onlyGood: Bool) throws(CatalogError) -> [DiskName: RunRecord] {
         let condition = onlyGood ? "AND outcome = '\(RunRecord.good)'" : ""
         return try read { database in
-            // With max() and no other aggregate the other columns are those of its row (SQLite, "Bare columns in an
-            // aggregate query").
+            // Of two that began in the same second the one that was written down last is the newer.
             let rows = try Row.fetchAll(
                 database.cachedStatement(
                     sql: """
-                        SELECT *, max(id) FROM run WHERE kind = 'drill' \(condition) GROUP BY org, vm, disk
+                        SELECT * FROM (
+                            SELECT *, row_number() OVER (
+                                PARTITION BY org, vm, disk ORDER BY started_at DESC, id DESC) AS age
+                            FROM run WHERE kind = 'drill' \(condition)
+                        ) WHERE age = 1
                         """))
             var newest: [DiskName: RunRecord] = [:]
             for row in rows {
@@ -28,7 +31,8 @@ extension Catalog {
         try read { database in
             try Row.fetchAll(
                 database.cachedStatement(
-                    sql: "SELECT * FROM run WHERE backend = ? AND outcome = ? ORDER BY id DESC LIMIT ?"),
+                    sql: "SELECT * FROM run WHERE backend = ? AND outcome = ? ORDER BY started_at DESC, id DESC LIMIT ?"
+                ),
                 arguments: [backend.description, RunRecord.good, limit]
             ).map(Self.run)
         }

@@ -53,29 +53,31 @@ package struct RunRecord: Sendable, Hashable {
 extension Catalog {
     /// Adds a run; only the newest thousand of a disk and kind are kept.
     package func addRun(_ run: RunRecord) throws(CatalogError) {
-        try write { database in
-            let identifier = run.identifier
-            try database.execute(
-                sql: """
-                    INSERT INTO run (kind, backend, org, vm, date, disk, started_at, outcome, detail, raw_size, fetched_size,
-                    total_ms, open_ms, fetch_ms, decode_ms, write_ms, checks)
-                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-                    """,
-                arguments: [run.kind.rawValue] + Self.arguments(identifier) + [
-                    run.startedAt, run.outcome, run.detail, Int64(clamping: run.rawByteCount),
-                    Int64(clamping: run.fetchedByteCount), run.totalMilliseconds, run.openMilliseconds,
-                    run.fetchMilliseconds, run.decodeMilliseconds, run.writeMilliseconds, run.checksJSON,
-                ])
-            let disk: StatementArguments = [
-                identifier.org.description, identifier.vm.description, identifier.disk.description, run.kind.rawValue,
-            ]
-            try database.execute(
-                sql: """
-                    DELETE FROM run WHERE org = ? AND vm = ? AND disk = ? AND kind = ? AND id <= (
-                    SELECT id FROM run WHERE org = ? AND vm = ? AND disk = ? AND kind = ?
-                    ORDER BY id DESC LIMIT 1 OFFSET 1000)
-                    """, arguments: disk + disk)
-        }
+        try write { try Self.insert(run, $0) }
+    }
+
+    static func insert(_ run: RunRecord, _ database: Database) throws {
+        let identifier = run.identifier
+        try database.execute(
+            sql: """
+                INSERT INTO run (kind, backend, org, vm, date, disk, started_at, outcome, detail, raw_size, fetched_size,
+                total_ms, open_ms, fetch_ms, decode_ms, write_ms, checks)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [run.kind.rawValue] + Self.arguments(identifier) + [
+                run.startedAt, run.outcome, run.detail, Int64(clamping: run.rawByteCount),
+                Int64(clamping: run.fetchedByteCount), run.totalMilliseconds, run.openMilliseconds,
+                run.fetchMilliseconds, run.decodeMilliseconds, run.writeMilliseconds, run.checksJSON,
+            ])
+        let disk: StatementArguments = [
+            identifier.org.description, identifier.vm.description, identifier.disk.description, run.kind.rawValue,
+        ]
+        try database.execute(
+            sql: """
+                DELETE FROM run WHERE id IN (
+                SELECT id FROM run WHERE org = ? AND vm = ? AND disk = ? AND kind = ?
+                ORDER BY started_at DESC, id DESC LIMIT -1 OFFSET 1000)
+                """, arguments: disk)
     }
 
     /// The runs, the newest first; those of one disk where it is named.
@@ -85,10 +87,12 @@ extension Catalog {
             if let disk {
                 rows = try Row.fetchAll(
                     database,
-                    sql: "SELECT * FROM run WHERE org = ? AND vm = ? AND disk = ? ORDER BY id DESC LIMIT ?",
+                    sql:
+                        "SELECT * FROM run WHERE org = ? AND vm = ? AND disk = ? ORDER BY started_at DESC, id DESC LIMIT ?",
                     arguments: [disk.org.description, disk.vm.description, disk.disk.description, limit])
             } else {
-                rows = try Row.fetchAll(database, sql: "SELECT * FROM run ORDER BY id DESC LIMIT ?", arguments: [limit])
+                rows = try Row.fetchAll(
+                    database, sql: "SELECT * FROM run ORDER BY started_at DESC, id DESC LIMIT ?", arguments: [limit])
             }
             return try rows.map(Self.run)
         }

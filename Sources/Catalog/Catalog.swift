@@ -1,31 +1,28 @@
 package import BackupNames
 internal import GRDB
+internal import Synchronization
 
 /// holdfast's own metadata, kept apart from the archives: SQLite in WAL mode, synced fully at each commit.
 ///
 /// Several processes may use one catalog at a time. Any thread may call anything; calls block for the disk, and for at most
 /// ten seconds for another process's transaction. What a row holds is checked as it is read; one that cannot be right is
 /// `.corrupt`, never skipped.
+///
+/// A file that goes or is replaced while it is open is noticed by the next call (`Catalog+Following.swift`).
 package final class Catalog: Sendable {
-    private let pool: DatabasePool
-    /// Sees the commits of others by PRAGMA data_version, which tells a connection of changes made by other connections.
-    private let observer: DatabaseQueue
-    private let path: String
+    package let path: String
+    let current: Mutex<CatalogConnections>
+    /// Held by whoever opens another file.
+    let following = Mutex(())
+    /// Is told what happens to the file.
+    let notice: @Sendable (String) -> Void
 
     /// Opens a catalog, making or migrating it as needed. The file is readable by its owner only.
-    package init(path: String) throws(CatalogError) {
+    package init(path: String, notice: @escaping @Sendable (String) -> Void = { _ in }) throws(CatalogError) {
         self.path = path
+        self.notice = notice
         do {
-            CatalogFile.create(path)
-            var configuration = GRDB.Configuration()
-            configuration.busyMode = .timeout(CatalogFile.busyTimeout / .seconds(1))
-            configuration.prepareDatabase { database in
-                try database.execute(sql: "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
-            }
-            configuration.maximumReaderCount = 4
-            pool = try CatalogFile.openPool(path, configuration)
-            try CatalogFile.migrate(pool, path: path)
-            observer = try DatabaseQueue(path: path, configuration: configuration)
+            current = Mutex(try CatalogConnections(path: path, number: 0))
         } catch {
             throw Self.translate(error, path)
         }
@@ -50,14 +47,14 @@ package final class Catalog: Sendable {
         let identifier = record.identifier
         try database.execute(
             sql: """
-                INSERT INTO backup (backend, org, vm, date, disk, created_at, raw_size, data_size, archive_size, generation)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                INSERT INTO backup (backend, org, vm, date, disk, created_at, raw_size, data_size, archive_size, generation,
+                archive_object) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
             arguments: [
                 identifier.backend.description, identifier.org.description, identifier.vm.description,
                 identifier.date.description, identifier.disk.description, record.createdAt,
                 Int64(clamping: record.rawByteCount), Int64(clamping: record.dataByteCount),
-                Int64(clamping: record.archiveByteCount), Int64(clamping: record.generation),
+                Int64(clamping: record.archiveByteCount), Int64(clamping: record.generation), record.archiveObject,
             ])
         try setAccess(database.lastInsertedRowID, record, database)
     }
@@ -66,12 +63,12 @@ package final class Catalog: Sendable {
     static func update(_ id: Int64, _ record: BackupRecord, _ database: Database) throws {
         try database.execute(
             sql: """
-                UPDATE backup SET created_at = ?, raw_size = ?, data_size = ?, archive_size = ?, generation = ?
-                WHERE id = ?
+                UPDATE backup SET created_at = ?, raw_size = ?, data_size = ?, archive_size = ?, generation = ?,
+                archive_object = ? WHERE id = ?
                 """,
             arguments: [
                 record.createdAt, Int64(clamping: record.rawByteCount), Int64(clamping: record.dataByteCount),
-                Int64(clamping: record.archiveByteCount), Int64(clamping: record.generation), id,
+                Int64(clamping: record.archiveByteCount), Int64(clamping: record.generation), record.archiveObject, id,
             ])
         try setAccess(id, record, database)
     }
@@ -120,6 +117,13 @@ package final class Catalog: Sendable {
         ).first
     }
 
+    /// All backups of a disk, wherever they are kept, by backend and date.
+    package func backups(of disk: DiskName) throws(CatalogError) -> [BackupSummary] {
+        try summaries(
+            "WHERE org = ? AND vm = ? AND disk = ? ORDER BY backend, date",
+            [disk.org.description, disk.vm.description, disk.disk.description])
+    }
+
     /// All that opens a backup.
     package func access(_ identifier: BackupIdentifier) throws(CatalogError) -> BackupRecord? {
         try read { database in
@@ -128,19 +132,24 @@ package final class Catalog: Sendable {
                     sql: """
                         SELECT backup.*, manifest, header, seek_table FROM backup
                         LEFT JOIN backup_access ON backup_id = backup.id
-                        WHERE backend = ? AND org = ? AND vm = ? AND date = ? AND disk = ?
+                        WHERE backend = ? AND org = ? AND vm = ? AND date = ? AND disk = ? AND removing_since IS NULL
                         """), arguments: Self.arguments(identifier))
             guard let row else { return nil }
-            let summary = try Self.summary(row)
-            guard let manifest = Blob(row["manifest"]), let header = Blob(row["header"]),
-                let table = Blob(row["seek_table"])
-            else { throw CatalogError(.corrupt, "the catalog's row of \(identifier) is incomplete") }
-            return BackupRecord(
-                identifier: identifier, manifestJSON: manifest.bytes, archiveHeader: header.bytes,
-                seekTable: table.bytes,
-                rawByteCount: summary.rawByteCount, archiveByteCount: summary.archiveByteCount,
-                dataByteCount: summary.dataByteCount, createdAt: summary.createdAt, generation: summary.generation)
+            return try Self.record(row)
         }
+    }
+
+    static func record(_ row: Row) throws -> BackupRecord {
+        let summary = try summary(row)
+        guard let manifest = Blob(row["manifest"]), let header = Blob(row["header"]),
+            let table = Blob(row["seek_table"])
+        else { throw CatalogError(.corrupt, "the catalog's row of \(summary.identifier) is incomplete") }
+        return BackupRecord(
+            identifier: summary.identifier, manifestJSON: manifest.bytes, archiveHeader: header.bytes,
+            seekTable: table.bytes,
+            rawByteCount: summary.rawByteCount, archiveByteCount: summary.archiveByteCount,
+            dataByteCount: summary.dataByteCount, createdAt: summary.createdAt, generation: summary.generation,
+            archiveObject: summary.archiveObject)
     }
 
     /// The archive's header and nonce, which no two archives share; nil where there is no such backup.
@@ -177,7 +186,9 @@ package final class Catalog: Sendable {
         try read { database in
             try String.fetchAll(
                 database.cachedStatement(
-                    sql: "SELECT DISTINCT date FROM backup WHERE backend = ? AND org = ? AND vm = ? ORDER BY date"),
+                    sql: """
+                        SELECT DISTINCT date FROM (\(Self.standing)) WHERE backend = ? AND org = ? AND vm = ? ORDER BY date
+                        """),
                 arguments: [backend.description, org.description, vm.description]
             ).map { try Self.checked { try BackupDate($0) }($0) }
         }
@@ -290,7 +301,12 @@ package final class Catalog: Sendable {
     package func changeToken() throws(CatalogError) -> Int64 {
         do {
             // The observer never writes, so every commit of this process's pool is another connection's to it.
-            return try observer.unsafeRead { try Int64.fetchOne($0, sql: "PRAGMA data_version") ?? 0 }
+            let connections = try connections()
+            let version = try connections.observer.unsafeRead {
+                try Int64.fetchOne($0, sql: "PRAGMA data_version") ?? 0
+            }
+            // Each file counts from the start: the same number of two files is no sameness.
+            return connections.number << 32 ^ version
         } catch {
             throw Self.translate(error, path)
         }
@@ -308,10 +324,15 @@ package final class Catalog: Sendable {
 
     // MARK: Rows
 
+    /// The backups that nobody has begun to remove: those that anybody but the removal itself may see.
+    static let standing = "SELECT * FROM backup WHERE removing_since IS NULL"
+
     func summaries(_ clause: String, _ arguments: StatementArguments) throws(CatalogError) -> [BackupSummary] {
         try read { database in
-            try Row.fetchAll(database.cachedStatement(sql: "SELECT * FROM backup \(clause)"), arguments: arguments)
-                .map(Self.summary)
+            try Row.fetchAll(
+                database.cachedStatement(sql: "SELECT * FROM (\(Self.standing)) \(clause)"), arguments: arguments
+            )
+            .map(Self.summary)
         }
     }
 
@@ -322,9 +343,10 @@ package final class Catalog: Sendable {
     ) throws(CatalogError) -> [ResourceName] {
         let sql = """
             WITH RECURSIVE step (name) AS (
-                SELECT min(\(column)) FROM backup WHERE \(condition)
+                SELECT min(\(column)) FROM backup WHERE \(condition) AND removing_since IS NULL
                 UNION
-                SELECT (SELECT min(\(column)) FROM backup WHERE \(condition) AND \(column) > name)
+                SELECT (SELECT min(\(column)) FROM backup
+                    WHERE \(condition) AND \(column) > name AND removing_since IS NULL)
                 FROM step WHERE name IS NOT NULL
             )
             SELECT name FROM step WHERE name IS NOT NULL ORDER BY name
@@ -348,7 +370,15 @@ package final class Catalog: Sendable {
         return BackupSummary(
             identifier: identifier, rawByteCount: try size(row.value("raw_size")),
             archiveByteCount: try size(row.value("archive_size")), dataByteCount: try size(row.value("data_size")),
-            createdAt: try row.value("created_at"), generation: try size(row.value("generation")))
+            createdAt: try row.value("created_at"), generation: try size(row.value("generation")),
+            archiveObject: try optionalText(row, "archive_object"),
+            lockedUntil: try row.value("locked_until", as: Int64?.self))
+    }
+
+    /// nil for NULL.
+    static func optionalText(_ row: Row, _ column: String) throws -> String? {
+        guard let stored: DatabaseValue = row[column], !stored.isNull else { return nil }
+        return try row.value(column)
     }
 
     static func name(_ text: String) throws -> ResourceName {
@@ -376,7 +406,7 @@ package final class Catalog: Sendable {
 
     func read<Value>(_ body: (Database) throws -> Value) throws(CatalogError) -> Value {
         do {
-            return try pool.read(body)
+            return try connections().pool.read(body)
         } catch {
             throw Self.translate(error, path)
         }
@@ -384,13 +414,13 @@ package final class Catalog: Sendable {
 
     func write<Value>(_ body: (Database) throws -> Value) throws(CatalogError) -> Value {
         do {
-            return try pool.write(body)
+            return try connections().pool.write(body)
         } catch {
             throw Self.translate(error, path)
         }
     }
 
-    private static func translate(_ error: any Error, _ path: String) -> CatalogError {
+    static func translate(_ error: any Error, _ path: String) -> CatalogError {
         if let error = error as? CatalogError { return error }
         if let error = error as? DatabaseError, [.SQLITE_CORRUPT, .SQLITE_NOTADB].contains(error.resultCode) {
             return CatalogError(.corrupt, "the catalog \"\(path)\" is damaged: \(error.message ?? "")", cause: error)

@@ -53,4 +53,39 @@ enum CatalogFile {
             }
         }
     }
+
+    /// Writes what a pool has open to a new file at `path`, whose file is gone. False, and nothing is changed, where there is one
+    /// again.
+    static func save(_ pool: DatabasePool, as path: String) throws -> Bool {
+        let copy = path + ".saved"
+        unlink(copy)
+        create(copy)
+        try pool.writeWithoutTransaction { try $0.execute(sql: "VACUUM INTO ?", arguments: [copy]) }
+        defer { unlink(copy) }
+        let descriptor = open(copy, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0, fsync(descriptor) == 0 else {
+            if descriptor >= 0 { close(descriptor) }
+            throw CatalogError(.unusable, "\"\(copy)\" cannot be written (error \(errno))")
+        }
+        close(descriptor)
+        // A log that was left behind is of the file that is gone, and all of it is in the copy.
+        guard FilePlace.of(path) == .absent else { return false }
+        for ending in ["-wal", "-shm"] { unlink(path + ending) }
+        guard link(copy, path) == 0 else {
+            if errno == EEXIST { return false }
+            throw CatalogError(.unusable, "\"\(path)\" cannot be written (error \(errno))")
+        }
+        syncFolder(of: path)
+        return true
+    }
+
+    /// A name that a power cut takes back is found missing by the next start: no error of this is worth ending for.
+    static func syncFolder(of path: String) {
+        let end = path.utf8.lastIndex(of: UInt8(ascii: "/"))
+        let folder = end.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+        let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { return }
+        _ = fsync(descriptor)
+        close(descriptor)
+    }
 }

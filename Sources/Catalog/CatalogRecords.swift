@@ -11,10 +11,14 @@ package struct BackupSummary: Sendable, Hashable {
     package let createdAt: Int64
     /// Of the objects that the row is about.
     package let generation: UInt64
+    /// The archive's key below the backend's prefix, where it is not the one that the names give.
+    package let archiveObject: String?
+    /// Until when its store refuses to remove the archive, seconds since 1970, as was last read back; nil where it is not locked.
+    package let lockedUntil: Int64?
 
     package init(
         identifier: BackupIdentifier, rawByteCount: UInt64, archiveByteCount: UInt64, dataByteCount: UInt64,
-        createdAt: Int64, generation: UInt64 = 0
+        createdAt: Int64, generation: UInt64 = 0, archiveObject: String? = nil, lockedUntil: Int64? = nil
     ) {
         self.identifier = identifier
         self.rawByteCount = rawByteCount
@@ -22,10 +26,12 @@ package struct BackupSummary: Sendable, Hashable {
         self.dataByteCount = dataByteCount
         self.createdAt = createdAt
         self.generation = generation
+        self.archiveObject = archiveObject
+        self.lockedUntil = lockedUntil
     }
 
     /// Where its objects lie.
-    package var place: BackupPlace { BackupPlace(identifier, generation: generation) }
+    package var place: BackupPlace { BackupPlace(identifier, generation: generation, archiveObject: archiveObject) }
 }
 
 /// A registered backup with everything that opens it without a request.
@@ -42,11 +48,12 @@ package struct BackupRecord: Sendable, Hashable {
     package let dataByteCount: UInt64
     package let createdAt: Int64
     package let generation: UInt64
+    package let archiveObject: String?
 
     package init(
         identifier: BackupIdentifier, manifestJSON: [UInt8], archiveHeader: [UInt8], seekTable: [UInt8],
         rawByteCount: UInt64, archiveByteCount: UInt64, dataByteCount: UInt64, createdAt: Int64,
-        generation: UInt64 = 0
+        generation: UInt64 = 0, archiveObject: String? = nil
     ) {
         self.identifier = identifier
         self.manifestJSON = manifestJSON
@@ -57,10 +64,11 @@ package struct BackupRecord: Sendable, Hashable {
         self.dataByteCount = dataByteCount
         self.createdAt = createdAt
         self.generation = generation
+        self.archiveObject = archiveObject
     }
 
     /// Where its objects lie.
-    package var place: BackupPlace { BackupPlace(identifier, generation: generation) }
+    package var place: BackupPlace { BackupPlace(identifier, generation: generation, archiveObject: archiveObject) }
 }
 
 /// A journal entry: something under way at a backend that is not, or no longer, registered.

@@ -123,6 +123,78 @@ enum CatalogSchema {
                     INSERT INTO catalog_origin VALUES (lower(hex(randomblob(8))));
                     """)
         }
+        registerThird(&migrator)
         return migrator
+    }
+
+    private static func registerThird(_ migrator: inout DatabaseMigrator) {
+        migrator.registerMigration("v3") { database in
+            try database.execute(
+                sql: """
+                    ALTER TABLE backup ADD COLUMN removing_since INTEGER;
+                    ALTER TABLE backup ADD COLUMN locked_until INTEGER;
+                    CREATE TABLE hold (
+                        backend TEXT NOT NULL,
+                        org TEXT NOT NULL,
+                        vm TEXT NOT NULL,
+                        date TEXT NOT NULL,
+                        disk TEXT NOT NULL,
+                        held_at INTEGER NOT NULL,
+                        reason TEXT NOT NULL,
+                        PRIMARY KEY (backend, org, vm, date, disk)
+                    ) STRICT, WITHOUT ROWID;
+                    CREATE TABLE backup_run (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        kind TEXT NOT NULL CHECK (kind IN ('backup', 'snapshot')),
+                        org TEXT NOT NULL,
+                        vm TEXT NOT NULL,
+                        disk TEXT NOT NULL,
+                        place TEXT NOT NULL,
+                        started_at INTEGER NOT NULL,
+                        ended_at INTEGER,
+                        catches_up INTEGER NOT NULL CHECK (catches_up IN (0, 1)),
+                        outcome TEXT NOT NULL,
+                        detail TEXT NOT NULL,
+                        date TEXT,
+                        raw_size INTEGER NOT NULL CHECK (raw_size >= 0),
+                        stored_size INTEGER NOT NULL CHECK (stored_size >= 0),
+                        owner_process INTEGER NOT NULL,
+                        owner_start_ticks INTEGER NOT NULL,
+                        owner_boot TEXT NOT NULL
+                    ) STRICT;
+                    CREATE INDEX backup_run_of_disk ON backup_run (org, vm, disk, kind, started_at);
+                    CREATE TABLE lease (
+                        name TEXT PRIMARY KEY,
+                        expires_at INTEGER NOT NULL,
+                        owner_process INTEGER NOT NULL,
+                        owner_start_ticks INTEGER NOT NULL,
+                        owner_boot TEXT NOT NULL
+                    ) STRICT, WITHOUT ROWID;
+                    CREATE TABLE snapshot (
+                        pool TEXT NOT NULL,
+                        org TEXT NOT NULL,
+                        vm TEXT NOT NULL,
+                        date TEXT NOT NULL,
+                        disk TEXT NOT NULL,
+                        created_at INTEGER NOT NULL,
+                        origin TEXT NOT NULL,
+                        consistency TEXT NOT NULL,
+                        raw_size INTEGER NOT NULL CHECK (raw_size >= 0),
+                        data_size INTEGER NOT NULL CHECK (data_size >= 0),
+                        raw_sha256 BLOB NOT NULL CHECK (length(raw_sha256) = 32),
+                        PRIMARY KEY (pool, org, vm, date, disk)
+                    ) STRICT, WITHOUT ROWID;
+                    CREATE TABLE backend_test (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        backend TEXT NOT NULL,
+                        tested_at INTEGER NOT NULL,
+                        outcome TEXT NOT NULL,
+                        detail TEXT NOT NULL,
+                        latency_us INTEGER NOT NULL CHECK (latency_us >= 0),
+                        up_bytes_per_second INTEGER NOT NULL CHECK (up_bytes_per_second >= 0),
+                        down_bytes_per_second INTEGER NOT NULL CHECK (down_bytes_per_second >= 0)
+                    ) STRICT;
+                    """)
+        }
     }
 }

@@ -57,4 +57,23 @@ struct CheckAndRunTests {
         try catalog.remove(identifier)
         #expect(try catalog.runs(of: disk).count == 1010, "what a restore took stays known")
     }
+
+    @Test func `of drills that began in the same second the one written down last counts, an older one never`() throws {
+        let identifier = record.identifier
+        let disk = identifier.diskName
+        func add(_ outcome: String, startedAt: Int64) throws {
+            try catalog.addRun(
+                RunRecord(
+                    kind: .drill, identifier: identifier, startedAt: startedAt, outcome: outcome, detail: "",
+                    rawByteCount: 1, fetchedByteCount: 2, totalMilliseconds: 3))
+        }
+        for outcome in ["damaged", RunRecord.good, "read", RunRecord.good, "damaged"] {
+            try add(outcome, startedAt: 7)
+            #expect(try catalog.newestDrills(onlyGood: false)[disk]?.outcome == outcome)
+        }
+        // As a merge with a catalog's copy brings it.
+        try add(RunRecord.good, startedAt: 6)
+        #expect(try catalog.newestDrills(onlyGood: false)[disk]?.outcome == "damaged")
+        #expect(try catalog.newestDrills(onlyGood: true)[disk]?.startedAt == 7)
+    }
 }

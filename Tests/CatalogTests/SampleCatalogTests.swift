@@ -14,12 +14,17 @@ struct SampleCatalogTests {
 
     init() throws { folder = try TemporaryFolder() }
 
-    @Test(arguments: ["v1"])
-    func `the catalog of every released version opens with all it holds`(_ version: String) throws {
-        let sample = root.appendingPathComponent("Tests/SampleArchives/\(version)")
+    private func sample(_ version: String) throws -> Catalog {
         let path = folder.path + "/catalog.sqlite"
-        try FileManager.default.copyItem(atPath: sample.appendingPathComponent("catalog.sqlite").path, toPath: path)
-        let catalog = try Catalog(path: path)
+        try FileManager.default.copyItem(
+            atPath: root.appendingPathComponent("Tests/SampleArchives/\(version)/catalog.sqlite").path, toPath: path)
+        return try Catalog(path: path)
+    }
+
+    @Test(arguments: ["v1", "catalog-v2"])
+    func `the catalog of every released version opens with all it holds`(_ version: String) throws {
+        let sample = root.appendingPathComponent("Tests/SampleArchives/v1")
+        let catalog = try self.sample(version)
         let summary = try #require(try catalog.allBackups().first)
         #expect(try catalog.allBackups().count == 1)
         #expect(summary.identifier.description == "local:sample/vm1/2026-11-23T01-38-00Z/disk")
@@ -33,8 +38,20 @@ struct SampleCatalogTests {
         #expect(record.seekTable.count == 77)
         #expect(String(decoding: record.manifestJSON, as: UTF8.self).contains("\"raw_size\": 5243657"))
         #expect(try catalog.folders().map { $0.vm?.description ?? "-" } == ["-", "vm2"])
-        #expect(try catalog.uploads().map(\.uploadIdentifier) == ["u"])
+        #expect(try Set(catalog.uploads().map(\.uploadIdentifier)) == ["u"])
         try catalog.checkIntegrity()
+    }
+
+    @Test func `a catalog of version 2 keeps its checks and runs`() throws {
+        let catalog = try sample("catalog-v2")
+        let backup = try #require(try catalog.allBackups().first)
+        #expect(backup.lockedUntil == nil && backup.generation == 0)
+        let checks = try catalog.allChecks()[backup.identifier] ?? []
+        #expect(Set(checks.map(\.depth)) == [.presence, .archive, .raw])
+        #expect(checks.allSatisfy { $0.outcome == CheckRecord.good })
+        #expect(try catalog.runs().map(\.kind) == [.drill])
+        #expect(try catalog.refusedSidecars(at: backup.identifier.backend).count == 1)
+        #expect(try catalog.removingBackups().isEmpty && catalog.holds().isEmpty && catalog.backupRuns().isEmpty)
     }
 
     @Test func `the schema page shows the tables as they are made`() throws {
@@ -49,7 +66,7 @@ struct SampleCatalogTests {
                     SELECT sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'grdb%' AND name NOT LIKE 'sqlite%'
                     """)
         }
-        #expect(tables.count == 12)
+        #expect(tables.count == 17)
         for table in tables { #expect(page.contains(table), "\(table)") }
     }
 }
