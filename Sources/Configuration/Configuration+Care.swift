@@ -18,30 +18,36 @@ extension Configuration {
     /// `[drills]`, `[orgs.NAME.drills]`, `[orgs.NAME.vms.NAME.drills]`: what is nil is taken from the table above.
     package struct Drills: Sendable, Equatable {
         package enum Firmware: String, Sendable, CaseIterable { case bios, uefi }
+        package enum Bus: String, Sendable, CaseIterable { case virtio, sata }
 
         /// After how long a disk's drill is due again.
         package var every: Interval?
         /// What a guest that has booted writes to its serial console.
         package var expect: String?
         package var firmware: Firmware?
+        /// How the guest sees its disk.
+        package var bus: Bus?
         /// Of the guest that is booted.
         package var memoryByteCount: Int?
 
         package init(
-            every: Interval? = nil, expect: String? = nil, firmware: Firmware? = nil, memoryByteCount: Int? = nil
+            every: Interval? = nil, expect: String? = nil, firmware: Firmware? = nil, bus: Bus? = nil,
+            memoryByteCount: Int? = nil
         ) {
             self.every = every
             self.expect = expect
             self.firmware = firmware
+            self.bus = bus
             self.memoryByteCount = memoryByteCount
         }
 
         package static let standard = Drills(
-            every: .every(seconds: 30 * 86_400), firmware: .bios, memoryByteCount: 1 << 30)
+            every: .every(seconds: 30 * 86_400), firmware: .bios, bus: .virtio, memoryByteCount: 1 << 30)
 
         package func over(_ base: Drills) -> Drills {
             Drills(
                 every: every ?? base.every, expect: expect ?? base.expect, firmware: firmware ?? base.firmware,
+                bus: bus ?? base.bus,
                 memoryByteCount: memoryByteCount ?? base.memoryByteCount)
         }
     }
@@ -80,7 +86,7 @@ extension Configuration {
 
 extension Configuration.Drills {
     init(_ table: ConfigurationTable, allowsEvery: Bool = true) throws(ConfigurationError) {
-        try table.allow(Set(["expect", "firmware", "memory"] + (allowsEvery ? ["every"] : [])))
+        try table.allow(Set(["expect", "firmware", "bus", "memory"] + (allowsEvery ? ["every"] : [])))
         every = try table.optionalInterval("every")
         expect = try table.optionalString("expect")
         guard expect.map({ (1...1000).contains($0.utf8.count) }) ?? true else {
@@ -91,6 +97,12 @@ extension Configuration.Drills {
                 throw table.error(.invalidValue, "firmware", "must be \"bios\" or \"uefi\"")
             }
             firmware = known
+        }
+        if let name = try table.optionalString("bus") {
+            guard let known = Bus(rawValue: name) else {
+                throw table.error(.invalidValue, "bus", "must be \"virtio\" or \"sata\"")
+            }
+            bus = known
         }
         memoryByteCount = try table.optionalSize("memory")
         guard memoryByteCount.map({ (16 << 20...1 << 40).contains($0) }) ?? true else {

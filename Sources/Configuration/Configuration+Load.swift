@@ -53,11 +53,8 @@ extension Configuration {
     package static func parse(_ text: String, file: String) throws(ConfigurationError) -> Configuration {
         let table: TOMLTable
         let lines = KeyLines(text)
-        // toml++ ends the process for these, by an assertion, instead of refusing them.
-        if let line = lines.firstBrokenHeader {
-            throw ConfigurationError(
-                code: .syntax, file: file, line: line, key: nil,
-                detail: "a table's name starts with an unexpected character")
+        if let hazard = TOMLHazard.first(in: text) {
+            throw ConfigurationError(code: .syntax, file: file, line: hazard.line, key: nil, detail: hazard.detail)
         }
         do {
             table = try TOMLTable(string: text)
@@ -70,6 +67,8 @@ extension Configuration {
         let root = ConfigurationTable(table, path: [], file: file, lines: lines)
         try root.allow([
             "state_dir", "keys_dir", "backends", "orgs", "archive", "cache", "catalog", "memory", "drills", "status",
+            "agent",
+            "pools",
         ])
         var configuration = Configuration(
             stateDirectory: try root.path("state_dir"), keysDirectory: try root.path("keys_dir"), backends: [])
@@ -79,7 +78,12 @@ extension Configuration {
         guard !configuration.backends.isEmpty else {
             throw root.error(.missingKey, "backends", "at least one is needed")
         }
-        for (name, org) in try root.tables("orgs") { configuration.orgs.append(try parseOrg(name, org, configuration)) }
+        for (name, org) in try root.tables("orgs") {
+            let (org, disks) = try parseOrg(name, org, configuration)
+            configuration.orgs.append(org)
+            configuration.disks += disks
+        }
+        try configuration.parseAutomation(root)
         if let archive = try root.table("archive") {
             try archive.allow(["level", "frame_size"])
             if let level = try archive.optionalInteger("level") {
@@ -94,15 +98,17 @@ extension Configuration {
             }
         }
         if let cache = try root.table("cache") {
-            try cache.allow(["disk", "min_free"])
+            try cache.allow(["disk", "min_free", "foreign"])
             configuration.cache.diskByteCount =
                 try cache.optionalSizeOrNothing("disk") ?? configuration.cache.diskByteCount
             configuration.cache.minimumFreeByteCount = try cache.optionalSizeOrNothing("min_free")
+            configuration.cache.foreignByteCount =
+                try cache.optionalSizeOrNothing("foreign") ?? configuration.cache.foreignByteCount
         }
         if let catalog = try root.table("catalog") {
             try catalog.allow(["copies", "refresh"])
             configuration.catalog.copyCount =
-                try catalog.integer("copies", in: 0...1000) ?? configuration.catalog.copyCount
+                try catalog.integer("copies", in: 0...100) ?? configuration.catalog.copyCount
             configuration.catalog.refreshSeconds =
                 try catalog.seconds("refresh", in: 1...7 * 86_400) ?? configuration.catalog.refreshSeconds
         }
@@ -153,8 +159,11 @@ extension Configuration {
 
     private static func parseOrg(
         _ name: ResourceName, _ table: ConfigurationTable, _ configuration: Configuration
-    ) throws(ConfigurationError) -> Org {
-        try table.allow(["recovery_recipients", "backend", "drills", "vms", "status", "uid", "gid", "mode"])
+    ) throws(ConfigurationError) -> (Org, [Disk]) {
+        try table.allow([
+            "recovery_recipients", "backend", "drills", "vms", "status", "uid", "gid", "mode", "retention", "auto",
+        ])
+        var disks: [Disk] = []
         var org = Org(name: name)
         org.recoveryRecipients = try table.optionalStrings("recovery_recipients") ?? []
         if let backend = try table.optionalString("backend") {
@@ -165,12 +174,24 @@ extension Configuration {
         }
         if let drills = try table.table("drills") { org.drills = try Drills(drills) }
         for (vm, settings) in try table.tables("vms") {
-            try settings.allow(["drills"])
+            try settings.allow(["drills", "auto", "disks"])
+            if let auto = try settings.table("auto") { org.vmAutos[vm] = try AutoBackup(auto, configuration) }
+            for (disk, settings) in try settings.tables("disks") {
+                disks.append(try parseDisk(DiskName(org: name, vm: vm, disk: disk), settings, configuration))
+            }
             // A drill is due for a disk by its org: all of one org are kept alike.
             if let drills = try settings.table("drills") { org.vms[vm] = try Drills(drills, allowsEvery: false) }
         }
         if let status = try table.table("status") { org.status = try Status(status) }
         org.access = try Access(table)
-        return org
+        if let auto = try table.table("auto") { org.auto = try AutoBackup(auto, configuration) }
+        if let preset = try AutoBackup.preset("retention", table) {
+            guard org.auto.policy == nil else {
+                throw table.error(
+                    .invalidValue, "retention", "and the policy of the auto table overlap: leave one away")
+            }
+            org.auto.policy = preset
+        }
+        return (org, disks)
     }
 }

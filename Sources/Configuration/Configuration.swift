@@ -28,6 +28,8 @@ package struct Configuration: Sendable, Equatable {
         package var diskByteCount = 10 << 30
         /// What stays free on that file system; nil: the larger of a twentieth of it and 1 GiB.
         package var minimumFreeByteCount: Int?
+        /// Local copies of foreign archives, for reading at random, in bytes; 0 keeps none.
+        package var foreignByteCount = 20 << 30
     }
 
     package struct Org: Sendable, Equatable {
@@ -38,6 +40,9 @@ package struct Configuration: Sendable, Equatable {
         package var drills = Drills()
         /// Of drills, by the vm's name.
         package var vms: [ResourceName: Drills] = [:]
+        /// Of automatic backups.
+        package var auto = AutoBackup()
+        package var vmAutos: [ResourceName: AutoBackup] = [:]
         package var status = Status()
         /// nil: its folders are as the mount says.
         package var access: Access?
@@ -65,6 +70,10 @@ package struct Configuration: Sendable, Equatable {
     package var memoryBudgetByteCount = 256 << 20
     package var drills = Drills()
     package var status = Status()
+    /// Those that can be backed up without being told where they are.
+    package var disks: [Disk] = []
+    package var pools: [Pool] = []
+    package var agent = Agent()
     /// No file was there: the folders are ours to make.
     package var isEmbeddedDefault = false
 }

@@ -17,7 +17,12 @@ struct ConfigurationTable {
     }
 
     func error(_ code: ConfigurationError.Code, _ key: String, _ detail: String) -> ConfigurationError {
-        let full = names + [key]
+        error(code, at: [key], detail)
+    }
+
+    /// About a key of a table below this one.
+    func error(_ code: ConfigurationError.Code, at keys: [String], _ detail: String) -> ConfigurationError {
+        let full = names + keys
         return ConfigurationError(
             code: code, file: file, line: lines.line(of: full), key: full.joined(separator: "."), detail: detail)
     }
@@ -159,8 +164,6 @@ struct ConfigurationTable {
 /// Finds the line of a key in the text, for messages only: understands `[table]` headers and `key = …` lines, bare or quoted.
 struct KeyLines {
     private var lineNumbers: [[String]: Int] = [:]
-    /// The first line that starts with `[`, or `[[`, and then no key.
-    private(set) var firstBrokenHeader: Int?
 
     init(_ text: String) {
         var table: [String] = []
@@ -168,9 +171,6 @@ struct KeyLines {
             omittingEmptySubsequences: false, whereSeparator: { $0 == "\n" || $0 == "\r\n" }
         ).enumerated() {
             let trimmed = line.drop { $0 == " " || $0 == "\t" || $0 == "\u{feff}" }
-            if trimmed.unicodeScalars.first == "[", firstBrokenHeader == nil, !Self.isHeader(trimmed.unicodeScalars) {
-                firstBrokenHeader = index + 1
-            }
             if trimmed.first == "[" {
                 table = Self.keys(trimmed.drop { $0 == "[" }.prefix { $0 != "]" })
                 note(table, index + 1)
@@ -178,14 +178,6 @@ struct KeyLines {
                 note(table + Self.keys(trimmed[..<equals]), index + 1)
             }
         }
-    }
-
-    /// Whether a key, or nothing at all, is behind the brackets.
-    private static func isHeader(_ line: Substring.UnicodeScalarView) -> Bool {
-        var rest = line.dropFirst().drop { $0 == " " || $0 == "\t" }
-        if rest.first == "[" { rest = rest.dropFirst().drop { $0 == " " || $0 == "\t" } }
-        guard let first = rest.first else { return false }
-        return first.isASCII && (first.properties.isAlphabetic || "0123456789-_\"']".unicodeScalars.contains(first))
     }
 
     /// nil where the scan did not find it.

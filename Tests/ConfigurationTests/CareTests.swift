@@ -45,6 +45,7 @@ struct CareTests {
             [orgs.acme.drills]
             every = "7d"
             firmware = "uefi"
+            bus = "sata"
             [orgs.acme.status]
             rpo = "1h"
             [orgs.acme.vms.web.drills]
@@ -57,7 +58,8 @@ struct CareTests {
         #expect(
             configuration.drills(org: acme, vm: try ResourceName("web"))
                 == Configuration.Drills(
-                    every: .every(seconds: 7 * 86_400), expect: "web ready", firmware: .uefi, memoryByteCount: 2 << 30))
+                    every: .every(seconds: 7 * 86_400), expect: "web ready", firmware: .uefi, bus: .sata,
+                    memoryByteCount: 2 << 30))
         #expect(configuration.drills(org: acme, vm: try ResourceName("db")).expect == "login:")
         #expect(configuration.drills(org: other).every?.seconds == 1_209_600)
         #expect(configuration.drills(org: other).firmware == .bios)
@@ -71,6 +73,7 @@ struct CareTests {
         ("[drills]\nevery = \"30\"", "drills.every"), ("[drills]\nevery = 30", "drills.every"),
         ("[drills]\nevery = \"0d\"", "drills.every"), ("[drills]\nevery = \"-1d\"", "drills.every"),
         ("[drills]\nfirmware = \"efi\"", "drills.firmware"), ("[drills]\nmemory = \"1KiB\"", "drills.memory"),
+        ("[drills]\nbus = \"scsi\"", "drills.bus"),
         ("[drills]\nexpect = \"\"", "drills.expect"), ("[drills]\nrpo = \"1d\"", "drills.rpo"),
         ("[status]\nevery = \"1d\"", "status.every"), ("[status]\nrpo = \"1 d\"", "status.rpo"),
         ("[orgs.acme.status]\nrpo = \"1x\"", "orgs.acme.status.rpo"),
