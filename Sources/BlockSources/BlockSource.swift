@@ -1,0 +1,45 @@
+package import BackupEngine
+internal import SystemIO
+
+/// Finds out what a user means by a source.
+package enum BlockSource {
+    /// Opens what `text` names: a URI of a network block device, `-` for standard input, else a file or device of `format`. `notice`
+    /// gets what the user should know of it. Every error but one of reading comes from here, before any work.
+    package static func open(
+        _ text: String, format: ImageFormat = .auto, patience: Duration = NBDSource.defaultPatience,
+        notice: (String) -> Void = { _ in }
+    ) throws(EngineError) -> any ImageSource {
+        let isFile = text != "-" && !NBDSource.isURI(text)
+        guard isFile || format == .auto || format == .raw else {
+            throw EngineError(
+                .source, "\"\(text)\" is no file that could be \(format.rawValue)",
+                hint: "a server gives the bytes of the disk already; leave --format away")
+        }
+        guard isFile else {
+            return text == "-" ? try ImageFile.open(text) : try NBDSource.open(uri: text, patience: patience)
+        }
+        switch try resolve(text, format, notice) {
+        case .auto, .raw: return try ImageFile.open(text)
+        case let format: return try QemuImage.open(text, format: format, patience: patience)
+        }
+    }
+
+    private static func resolve(
+        _ path: String, _ format: ImageFormat, _ notice: (String) -> Void
+    ) throws(EngineError) -> ImageFormat {
+        guard format != .raw, let facts = try? FileFacts.of(path) else { return .raw }
+        switch facts.kind {
+        case .regular: break
+        case .blockDevice:
+            // Its name says nothing, so its bytes may not.
+            if format == .auto { return .raw }
+        case .directory, .symbolicLink, .characterDevice, .pipe, .socket, .other: return .raw
+        }
+        let head = try ImageFormat.head(of: path)
+        if format == .auto { return try ImageFormat.detect(path, head: head, notice: notice) }
+        guard ImageFormat.magic(of: head) == format else {
+            throw EngineError(.source, "\"\(path)\" does not begin like a \(format.rawValue) image")
+        }
+        return format
+    }
+}

@@ -1,0 +1,91 @@
+package import BackupEngine
+internal import Glibc
+internal import SystemIO
+internal import Workers
+
+/// A disk image in a format of others, read through qemu-nbd, which knows them all.
+///
+/// It runs with nothing but the right to read, answers one connection that nobody else can make, and ends with that connection, with
+/// this object or with this process. One thread at a time.
+package final class QemuImage: ImageSource {
+    private static let program = "qemu-nbd"
+
+    package let name: String
+    package var byteCount: UInt64? { source?.byteCount }
+    package var consistency: String { "none" }
+    package var consistentAt: Int64? { nil }
+    /// The regular file it is in, and its length: QEMU takes what is behind the end of one that became shorter for zeros.
+    private let file: (path: String, byteCount: UInt64)?
+    private let server: HeldProgram
+    private var source: NBDSource?
+
+    static func open(
+        _ path: String, format: ImageFormat, patience: Duration = NBDSource.defaultPatience
+    ) throws(EngineError) -> QemuImage {
+        guard let program = ChildProcess.find(Self.program) else {
+            throw EngineError(
+                .source, "\"\(path)\" cannot be read: \(Self.program) is not installed", hint: "apt install qemu-utils")
+        }
+        // Absolute, so that QEMU takes nothing in it for an option or a protocol.
+        guard let resolved = realpath(path, nil) else {
+            throw EngineError(.source, "\"\(path)\" cannot be read: \(Errno.current)")
+        }
+        defer { free(resolved) }
+        let file = String(cString: resolved)
+        if format == .qcow2 { try BackingChain.check(file) }
+        let facts = try? FileFacts.of(file)
+        let image: QemuImage
+        let client: Int32
+        do throws(Errno) {
+            let socket = try HandedSocket()
+            client = socket.client
+            image = QemuImage(
+                path, file: facts?.kind == .regular ? (file, facts?.byteCount ?? 0) : nil,
+                HeldProgram(
+                    program, ["--read-only", "--format=\(format.rawValue)", file], listener: socket.listener))
+        } catch {
+            throw EngineError(.source, "\"\(path)\" cannot be read: no private socket: \(error)", cause: error)
+        }
+        do throws(NBDFailure) {
+            image.source = try NBDSource.adopting(client, name: path, patience: patience)
+        } catch {
+            throw image.explained(EngineError(.source, "\"\(path)\" cannot be read: \(error)", cause: error))
+        }
+        return image
+    }
+
+    private init(_ name: String, file: (path: String, byteCount: UInt64)?, _ server: HeldProgram) {
+        self.name = name
+        self.file = file
+        self.server = server
+    }
+
+    deinit {
+        // It ends when the connection does.
+        source = nil
+        server.end()
+    }
+
+    package func stream(to sink: some FrameSink, progress: ProgressReport) throws {
+        guard let source else { preconditionFailure("internal error: an image that is read before it is open") }
+        do {
+            try source.stream(to: sink, progress: progress)
+        } catch let error as EngineError where error.code == .source {
+            throw explained(error)
+        }
+        guard let file else { return }
+        let now = (try? FileFacts.of(file.path))?.byteCount ?? 0
+        guard now >= file.byteCount else {
+            throw EngineError(
+                .source, "\"\(name)\" became shorter while it was read: it had \(file.byteCount) bytes and has \(now)")
+        }
+    }
+
+    /// With what the server has said before it ended, if it did.
+    private func explained(_ error: EngineError) -> EngineError {
+        guard let words = server.lastWords(), !words.isEmpty else { return error }
+        let hint = "a running guest has the image open, it seems: stop the guest, or back it up by its QMP socket"
+        return EngineError(
+            .source, "\(error.detail): \(words)", hint: words.contains("\" lock") ? hint : nil, cause: error.cause)
+    }
+}
