@@ -1,6 +1,5 @@
 internal import Archive
 internal import SeekableZstd
-internal import Storage
 internal import Workers
 
 /// Frames that are on the target of a restore already.
@@ -158,16 +157,5 @@ extension ArchiveScan {
                 detail: "\(error)", isHealed: isHealed))
     }
 
-    /// A store that is away is no damage: its error ends the pass. One that has lost some bytes still gives others.
-    func checkSourceIsThere(after error: any Error) throws {
-        guard let cause = ((error as? ArchiveError)?.cause ?? error) as? StorageError, cause.code.mayPassByItself else {
-            return
-        }
-        var byte: UInt8 = 0
-        do {
-            try withUnsafeMutableBytes(of: &byte) { try source.read(at: 0, into: $0) }
-        } catch {
-            throw error
-        }
-    }
+    func checkSourceIsThere(after error: any Error) throws { try source.checkIsThere(after: error) }
 }

@@ -69,11 +69,16 @@ package struct ArchiveScan {
     }
 
     private static let runsInFlight = 2 * WorkerPool.processorCount + 2
+    /// Stretches that wait for the hash of the archive, which holds their memory.
+    private static let stretchesToHash = 6
+    /// Blocks for stretches are of one size, for the pool keeps those of each size: 4 MiB, and a chunk cut off at both ends.
+    private static let blockByteCount = Int(archiveBytesPerRun) + 2 * PayloadLayout.sealedChunkByteCount
     /// Fetches at once: of 2 MiB each, as half-full images have them, these are twice what a gigabit holds within 100 ms.
     private static let fetchesInFlight = 12
 
     private struct State {
         var runsInFlight = 0
+        var stretchesToHash = 0
         var failure: (any Error)?
     }
 
@@ -176,8 +181,10 @@ package struct ArchiveScan {
             if known < count {
                 last = (buffer, fetch.range)
                 guard isWhole else { return buffer }
-                archiveLane.submit { [archiveHasher] in
+                state.withLockQuietly { $0.stretchesToHash += 1 }
+                archiveLane.submit { [archiveHasher, state] in
                     archiveHasher.update(UnsafeRawBufferPointer(rebasing: buffer.bytes[known..<count]))
+                    state.withLock { $0.stretchesToHash -= 1 }
                 }
             }
             return buffer
@@ -260,7 +267,7 @@ package struct ArchiveScan {
         let fetch = Fetch(run: run, range: range, knownByteCount: known, result: Monitor(nil))
         onFetchThread { [source, memory, clock] in
             let result = Result<Buffer, any Error> {
-                let buffer = memory.takeWaiting(byteCount: max(1, range.count))
+                let buffer = memory.takeWaiting(byteCount: max(Self.blockByteCount, range.count))
                 if known < range.count {
                     try clock.fetch.measuring {
                         try source.read(
@@ -283,7 +290,9 @@ package struct ArchiveScan {
     private func waitForRoom() throws {
         let failure: (any Error)?? = state.wait { state in
             if let failure = state.failure { return .some(failure) }
-            guard state.runsInFlight < Self.runsInFlight else { return nil }
+            guard state.runsInFlight < Self.runsInFlight, state.stretchesToHash < Self.stretchesToHash else {
+                return nil
+            }
             state.runsInFlight += 1
             return .some(nil)
         }

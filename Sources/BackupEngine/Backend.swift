@@ -18,12 +18,14 @@ package struct Backend: Sendable {
     package let readPatienceSeconds: Int
     /// How many reads of the store may block at once: threads of its own, so that a dead backend holds up no other.
     package let fetchThreadCount: Int
+    /// Days for which the provider bills an object, however early it goes.
+    package let minimumBilledDays: Int
 
     package init(
         name: ResourceName, store: any ObjectStore, prefix: [String] = [], region: String? = nil,
         country: String? = nil, isDisasterRecovery: Bool = false, isRemote: Bool = false,
         readPatienceSeconds: Int = 60,
-        fetchThreadCount: Int = WorkerPool.processorCount + 2
+        fetchThreadCount: Int = WorkerPool.processorCount + 2, minimumBilledDays: Int = 0
     ) {
         self.name = name
         self.store = store
@@ -34,6 +36,7 @@ package struct Backend: Sendable {
         self.isRemote = isRemote
         self.readPatienceSeconds = readPatienceSeconds
         self.fetchThreadCount = fetchThreadCount
+        self.minimumBilledDays = minimumBilledDays
     }
 
     /// `<prefix>/<org>/<vm>/<date>/…<disk>.raw.zst.age`.
@@ -51,6 +54,18 @@ package struct Backend: Sendable {
         let start = prefixString
         guard key.string.hasPrefix(start) else { return nil }
         return BackupPlace(backend: name, manifestKey: String(key.string.dropFirst(start.count)))
+    }
+
+    /// `<prefix>/<org>/<vm>/<date>/<disk>.hold`.
+    package func holdKey(of identifier: BackupIdentifier) throws(StorageError) -> ObjectKey {
+        try key(identifier.holdKey)
+    }
+
+    /// The backup whose mark of a hold this key is; nil for any other object.
+    package func identifier(ofHoldKey key: ObjectKey) -> BackupIdentifier? {
+        let start = prefixString
+        guard key.string.hasPrefix(start) else { return nil }
+        return BackupIdentifier(backend: name, holdKey: String(key.string.dropFirst(start.count)))
     }
 
     /// What all our keys start with: empty, or the prefix with a slash.

@@ -14,8 +14,12 @@ struct ListedSidecar: Sendable {
 /// What a page of a listing has for the catalog.
 struct ListedPage: Sendable {
     var sidecars: [ListedSidecar] = []
+    /// All archives, those without a sidecar among them.
+    var archives: [ObjectKey] = []
     /// Archives whose folder holds no sidecar of theirs.
     var loneArchives: [ObjectKey] = []
+    /// What has a mark of a hold beside it.
+    var held: [BackupIdentifier] = []
 }
 
 /// Goes through all objects of a backend, page by page, and never holds more than one: there may be millions, and not all of
@@ -57,8 +61,11 @@ struct BackendListing {
         if let place = backend.place(ofManifestKey: object.key) {
             page.sidecars.append(ListedSidecar(place: place, facts: object))
             if manifestKeys.count < Self.folderLimit { manifestKeys.insert(name) }
-        } else if name.hasSuffix(BackupIdentifier.archiveEnding), archives.count < Self.folderLimit {
-            archives.append(object.key)
+        } else if let identifier = backend.identifier(ofHoldKey: object.key) {
+            page.held.append(identifier)
+        } else if name.hasSuffix(BackupIdentifier.archiveEnding) {
+            page.archives.append(object.key)
+            if archives.count < Self.folderLimit { archives.append(object.key) }
         }
     }
 

@@ -33,7 +33,7 @@ extension EngineError.Code {
         case .invalidName, .alreadyExists, .noKey, .badKeyFile, .keyInUse, .catalog, .backendUnavailable,
             .backendTimedOut,
             .backendDenied, .backendFull, .source, .emptyImage, .incompleteImage, .target, .targetInUse,
-            .targetTooSmall, .busy, .cancelled:
+            .targetTooSmall, .busy, .cancelled, .noRoom, .held:
             false
         }
     }

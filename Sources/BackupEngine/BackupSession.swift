@@ -54,7 +54,7 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
 
     /// Starts a backup of a disk. Needs the org's key, room in the memory budget, and a backend that takes an upload.
     package init(
-        engine: Engine, backend: Backend, disk: DiskName, consistency: String
+        engine: Engine, backend: Backend, disk: DiskName, consistency: String, consistentAt: Int64? = nil
     ) throws(EngineError) {
         self.engine = engine
         self.backend = backend
@@ -71,7 +71,7 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
         started = Self.monotonicMilliseconds
         do {
             let row: Int64
-            (identifier, createdAt, row) = try Self.claimIdentifier(engine, backend, disk)
+            (identifier, createdAt, row) = try Self.claimIdentifier(engine, backend, disk, consistentAt)
             let place = BackupPlace(identifier, generation: 0)
             archiveKey = try backend.archiveKey(of: place)
             manifestKey = try backend.manifestKey(of: place)
@@ -97,11 +97,11 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
         }
     }
 
-    /// Now, or the first second after it that no backup of the disk has taken; with the journal entry that takes it.
+    /// The consistent point, or the first second after it that no backup of the disk has taken; with the journal entry that takes it.
     private static func claimIdentifier(
-        _ engine: Engine, _ backend: Backend, _ disk: DiskName
+        _ engine: Engine, _ backend: Backend, _ disk: DiskName, _ consistentAt: Int64?
     ) throws -> (BackupIdentifier, createdAt: Int64, journal: Int64) {
-        var date = BackupDate(secondsSince1970: engine.clock.secondsSince1970)
+        var date = BackupDate(secondsSince1970: consistentAt ?? engine.clock.secondsSince1970)
         while true {
             let identifier = BackupIdentifier(
                 backend: backend.name, org: disk.org, vm: disk.vm, date: date, disk: disk.disk)
@@ -257,12 +257,7 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
                 .incompleteImage, "\(declared) bytes were declared and \(rawByteCount) came",
                 hint: declared > rawByteCount ? "write the whole image; zeros at its end must be written too" : nil)
         }
-        let claims = head.withUnsafeBytes { ImageHead.declaredSizes(in: $0) }
-        if let claim = claims.first(where: { $0.byteCount > rawByteCount }) {
-            throw EngineError(
-                .incompleteImage,
-                "the image is cut short: its \(claim.structure) needs \(claim.byteCount) bytes, \(rawByteCount) came")
-        }
+        try checkClaims(of: head, rawByteCount: rawByteCount)
         guard declared == nil else { return }
         for other in engine.backends.keys {
             let last = try engine.catalog.latest(

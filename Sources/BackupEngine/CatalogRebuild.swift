@@ -13,6 +13,9 @@ package struct RebuildResult: Sendable {
     package var known: [BackupIdentifier] = []
     /// Sidecars, with the archives beside them, of earlier generations of backups that are registered: nobody needs them.
     package var leftOvers: [String] = []
+    /// Registered backups whose archive or sidecar is not at the backend any more, or is another one: what a check of their presence
+    /// finds. Their rows stay.
+    package fileprivate(set) var gone: [(identifier: BackupIdentifier, error: EngineError)] = []
     /// Sidecars and archives that could not be taken in, and why; the first of them.
     package private(set) var refused: [(name: String, error: EngineError)] = []
     /// How many those are in all.
@@ -22,6 +25,12 @@ package struct RebuildResult: Sendable {
         refusedCount += 1
         if refused.count < Self.refusalLimit { refused.append((name, error)) }
     }
+
+    mutating func forgetRefusals(_ isUnfounded: (String) -> Bool) {
+        let count = refused.count
+        refused.removeAll { isUnfounded($0.name) }
+        refusedCount -= count - refused.count
+    }
 }
 
 extension Engine {
@@ -29,7 +38,8 @@ extension Engine {
     static func intakeThreadCount(_ backend: Backend) -> Int { max(1, min(8, backend.fetchThreadCount / 2)) }
 
     /// Takes every backup of a backend into the catalog that is not there yet, from the sidecars and the org's key alone.
-    /// Rows that are there and agree are left; rows that do not open (a damaged catalog) are made anew. Nothing is removed.
+    /// Rows that are there and agree are left; rows that do not open (a damaged catalog) are made anew. Nothing is removed: rows
+    /// whose objects the listing does not show are checked, and reported.
     ///
     /// A backup is taken in only when its sidecar is authentic and about its own name, and the archive beside it has the
     /// size, the header and the seek table that the manifest pins. An archive without a sidecar is reported, not taken in.
@@ -37,8 +47,13 @@ extension Engine {
     package func rebuildCatalog(from backend: Backend) throws(EngineError) -> RebuildResult {
         let result = Mutex(RebuildResult())
         do {
+            var absent = try AbsentObjects(
+                catalog.allBackups().filter { $0.identifier.backend == backend.name }, backend)
+            var held: [BackupIdentifier] = []
             var listing = BackendListing(backend)
             try listing.forEachPage { page in
+                absent.note(page)
+                held += page.held.prefix(CatalogRefresh.holdLimit - held.count)
                 let outage = Mutex<EngineError?>(nil)
                 forEachInParallel(page.sidecars, threadCount: Self.intakeThreadCount(backend)) { [self] sidecar in
                     guard outage.withLock({ $0 == nil }) else { return }
@@ -49,20 +64,58 @@ extension Engine {
                     result.withLock { $0.note(outcome, sidecar) }
                 }
                 if let error = outage.withLock({ $0 }) { throw error }
-                for key in page.loneArchives {
+                for key in page.loneArchives where try !isImported(key, at: backend) {
                     let error = EngineError(
                         .sidecarMissing, "\(key): the sidecar is missing; what it holds cannot be proven")
                     result.withLock { $0.refuse(key.string, error) }
                 }
             }
+            try noteHolds(held)
+            let gone = try findings(of: absent.identifiers, at: backend)
+            result.withLock { $0.gone = gone }
         } catch {
             throw EngineError(error, subject: "backend \"\(backend.name)\"")
         }
         return result.withLock { result in
-            result.registered.sort { "\($0)" < "\($1)" }
+            // The sidecar of an imported archive may be listed after it.
+            result.forgetRefusals { name in
+                guard let key = try? ObjectKey(name) else { return false }
+                return (try? isImported(key, at: backend)) == true
+            }
+            // An earlier generation and a later one may have been taken in by two threads, and noted the other way round.
+            result.registered = Set(result.registered).sorted { "\($0)" < "\($1)" }
             result.known.sort { "\($0)" < "\($1)" }
             return result
         }
+    }
+
+    /// Whether an object is the archive of a backup whose sidecar lies elsewhere.
+    private func isImported(_ key: ObjectKey, at backend: Backend) throws -> Bool {
+        try catalog.backup(
+            withArchive: String(key.string.dropFirst(backend.prefixString.count)), at: backend.name) != nil
+    }
+
+    /// What a check of presence finds of rows whose objects were not listed: they may have moved or gone meanwhile.
+    private func findings(
+        of identifiers: [BackupIdentifier], at backend: Backend
+    ) throws -> [(identifier: BackupIdentifier, error: EngineError)] {
+        let found = Mutex((gone: [(identifier: BackupIdentifier, error: EngineError)](), outage: EngineError?.none))
+        forEachInParallel(identifiers, threadCount: Self.intakeThreadCount(backend)) { [self] identifier in
+            guard found.withLock({ $0.outage == nil }) else { return }
+            do throws(EngineError) {
+                guard let first = try check(identifier, .presence).findings.first else { return }
+                found.withLock { $0.gone.append((identifier, first.error)) }
+            } catch {
+                if isOutage(error, of: backend) {
+                    found.withLock { $0.outage = error }
+                } else if (try? catalog.backup(identifier)) != .some(nil) {
+                    found.withLock { $0.gone.append((identifier, error)) }
+                }
+            }
+        }
+        let (gone, outage) = found.withLock { $0 }
+        if let outage { throw outage }
+        return gone.sorted { "\($0.identifier)" < "\($1.identifier)" }
     }
 
     /// Whether an error about one object means the whole backend, so that nobody need wait for the next object's.
@@ -70,6 +123,26 @@ extension Engine {
         guard error.code == .backendUnavailable || error.code == .backendTimedOut else { return false }
         return (try? backend.store.check()) == nil
     }
+}
+
+/// The objects of rows that a listing has not shown yet.
+private struct AbsentObjects {
+    private var owners: [String: BackupIdentifier] = [:]
+
+    init(_ rows: [BackupSummary], _ backend: Backend) throws {
+        for row in rows {
+            owners[try backend.archiveKey(of: row.place).string] = row.identifier
+            owners[try backend.manifestKey(of: row.place).string] = row.identifier
+        }
+    }
+
+    mutating func note(_ page: ListedPage) {
+        for key in page.archives { owners[key.string] = nil }
+        for sidecar in page.sidecars { owners[sidecar.facts.key.string] = nil }
+    }
+
+    /// Whose archive or sidecar is missing.
+    var identifiers: [BackupIdentifier] { Array(Set(owners.values)) }
 }
 
 extension RebuildResult {

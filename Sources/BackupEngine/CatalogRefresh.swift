@@ -36,6 +36,8 @@ package struct RefreshResult: Sendable {
 package final class CatalogRefresh: @unchecked Sendable {
     // Safe because: its owner's one thread calls it.
     package static let fetchLimit = 1000
+    /// Marks of holds that one round looks at: whoever can write to the backend can make any number.
+    static let holdLimit = 10_000
 
     private let engine: Engine
     private let backend: Backend
@@ -58,13 +60,15 @@ package final class CatalogRefresh: @unchecked Sendable {
     ) throws(EngineError) -> RefreshResult {
         var result = RefreshResult()
         do {
-            let keys = try readableKeys()
+            let keys = try fingerprints()
             var budget = fetchLimit
             var early: [Candidate] = []
+            var held: [BackupIdentifier] = []
             var last: ObjectKey?
             var listing = BackendListing(backend)
             try listing.forEachPage { page in
                 if isStopped() { throw EngineError(.cancelled, "the catalog's refresh was stopped") }
+                held += page.held.prefix(Self.holdLimit - held.count)
                 let candidates = try candidates(page.sidecars, keys, &result)
                 let split = candidates.partitioningIndex { candidate in
                     resumesAfter.map { candidate.sidecar.facts.key > $0 } ?? true
@@ -78,6 +82,8 @@ package final class CatalogRefresh: @unchecked Sendable {
             }
             let second = Array(early.prefix(budget))
             try look(at: second, &result, isStopped)
+            // After the sidecars: those of new backups count, too.
+            try engine.noteHolds(held)
             resumesAfter = result.leftCount > 0 ? second.last?.sidecar.facts.key ?? last : nil
         } catch {
             throw EngineError(error, subject: "backend \"\(backend.name)\"")
@@ -85,13 +91,12 @@ package final class CatalogRefresh: @unchecked Sendable {
         return result
     }
 
-    /// The keys of the orgs that this host can read. Whose key is not here cannot be looked at, and is nobody's mistake.
-    private func readableKeys() throws -> [ResourceName: OrgKey] {
-        var keys: [ResourceName: OrgKey] = [:]
+    /// Of the keys of the orgs that this host can read. Whose key is not here cannot be looked at, and is nobody's mistake.
+    private func fingerprints() throws -> [ResourceName: String] {
+        var keys: [ResourceName: String] = [:]
         for org in try engine.keys.list() {
             do {
-                let key = try engine.key(of: org)
-                if key.canRead { keys[org] = key }
+                keys[org] = RefusalMemory.fingerprint(of: try engine.key(of: org))
             } catch {
                 engine.log.warning("the backups of org \(org) are not looked for: \(error)")
             }
@@ -101,11 +106,12 @@ package final class CatalogRefresh: @unchecked Sendable {
 
     /// Those of a page that have to be looked at.
     private func candidates(
-        _ sidecars: [ListedSidecar], _ keys: [ResourceName: OrgKey], _ result: inout RefreshResult
+        _ sidecars: [ListedSidecar], _ keys: [ResourceName: String], _ result: inout RefreshResult
     ) throws -> [Candidate] {
         let readable = sidecars.compactMap { sidecar -> Candidate? in
-            keys[sidecar.identifier.org].flatMap { RefusalMemory.version(of: sidecar.facts, $0) }
-                .map { Candidate(sidecar: sidecar, version: $0) }
+            keys[sidecar.identifier.org].map { fingerprint in
+                Candidate(sidecar: sidecar, version: RefusalMemory.version(of: sidecar.facts, tried: fingerprint))
+            }
         }
         result.unreadableCount += sidecars.count - readable.count
         let standing = try engine.catalog.standing(of: readable.map(\.sidecar.sidecarPlace), at: backend.name)

@@ -101,10 +101,8 @@ extension Engine {
                 writers.submit(.ordinary) { done(image.write(pieces, at: offset)) }
             }
         }
-        let total = backup.reader.rawByteCount
-        return try ArchiveScan.run(
-            backup.reader, source: backup.replicatedSource, workers: workers, decoders: decoders, options,
-            progress: { try progress($0, total) })
+        let total = backup.rawByteCount
+        return try pass(over: backup, from: backup.replicatedSource, options) { try progress($0, total) }
     }
 
     /// Writes down how it went. `checks` are made here, for they are no part of the restore's time.

@@ -90,6 +90,8 @@ package final class Engine: Sendable {
     package let rangeCache: RangeCache?
     /// For journals of what is under way; nil keeps none.
     package let stateDirectory: String?
+    /// Local copies of foreign archives, for reading at random; nil without a state folder.
+    let foreignCopies: ForeignCopies?
     package let catalogCare: CatalogCareSettings
     package let clock: any WallClock
     package let log: Logger
@@ -108,7 +110,7 @@ package final class Engine: Sendable {
         catalog: Catalog, backends: [Backend], keys: KeyDirectory, orgs: [ResourceName: OrgSettings] = [:],
         thresholds: StatusThresholds = .standard, archiveSettings: ArchiveSettings = ArchiveSettings(),
         memoryBudgetByteCount: Int = 256 << 20,
-        rangeCache: RangeCache? = nil, stateDirectory: String? = nil,
+        rangeCache: RangeCache? = nil, stateDirectory: String? = nil, foreignCopyByteCount: UInt64 = 20 << 30,
         catalogCare: CatalogCareSettings = CatalogCareSettings(),
         clock: any WallClock = SystemClock(), log: Logger
     ) {
@@ -120,6 +122,9 @@ package final class Engine: Sendable {
         self.archiveSettings = archiveSettings
         self.rangeCache = rangeCache
         self.stateDirectory = stateDirectory
+        foreignCopies = stateDirectory.map {
+            ForeignCopies(path: $0 + "/foreign", capacityByteCount: foreignCopyByteCount, log: log)
+        }
         self.catalogCare = catalogCare
         self.clock = clock
         self.log = log
@@ -133,16 +138,35 @@ package final class Engine: Sendable {
 
     /// Ends every request to a store with an error, those under way and those that still come: nobody waits for one any more.
     package func interruptStores() {
+        foreignCopies?.giveUp()
         for backend in backends.values { backend.store.interrupt() }
     }
 
+    /// Ends every wait for a local copy of a foreign archive, and gives up what is being made of one.
+    package func giveUpLocalCopies() { foreignCopies?.giveUp() }
+
     /// Ends the threads, after what is queued. Nothing may be asked of the engine any more.
     package func close() {
+        foreignCopies?.giveUp()
         // Whoever waits for a store is told, so that the threads end.
         for backend in backends.values { backend.store.close() }
+        foreignCopies?.close()
+        closeThreads()
+        rangeCache?.close()
+    }
+
+    private func closeThreads() {
         for pool in fetchers.values { pool.close() }
         workers.close()
-        rangeCache?.close()
+    }
+
+    /// The same backends, keys and orgs with another catalog, while `body` runs.
+    func with<Result>(_ other: Catalog, _ body: (Engine) throws -> Result) rethrows -> Result {
+        let engine = Engine(
+            catalog: other, backends: Array(backends.values), keys: keys, orgs: orgs, thresholds: thresholds,
+            archiveSettings: archiveSettings, catalogCare: catalogCare, clock: clock, log: log)
+        defer { engine.closeThreads() }
+        return try body(engine)
     }
 
     package func backend(_ name: ResourceName) throws(EngineError) -> Backend {

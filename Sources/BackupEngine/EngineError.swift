@@ -54,6 +54,10 @@ package struct EngineError: Error, CustomStringConvertible {
         case targetInUse
         /// The target is smaller than the image.
         case targetTooSmall
+        /// This host's own folder has no room for what it would have to keep there.
+        case noRoom
+        /// It may not be removed now: a hold, the store's lock, or a plan that removes too much.
+        case held
         /// Too much runs at once for the memory budget, or another writer has the name.
         case busy
         /// The writer died, removed the file, or the daemon ends.
@@ -86,7 +90,9 @@ package struct EngineError: Error, CustomStringConvertible {
             self.init(Self.code(of: error), "\(subject): \(error)", cause: error)
         case let error as KeyError: self.init(Self.code(of: error), "\(subject): \(error)", cause: error)
         case let error as CatalogError:
-            self.init(error.code == .alreadyExists ? .alreadyExists : .catalog, "\(subject): \(error)", cause: error)
+            self.init(
+                error.code == .alreadyExists ? .alreadyExists : .catalog, "\(subject): \(error)",
+                hint: error.code == .corrupt ? "holdfast catalog check --repair" : nil, cause: error)
         default: self.init(.source, "\(subject): \(error)", cause: error)
         }
     }

@@ -19,9 +19,21 @@ package struct VerifiedManifest: Sendable {
 /// A backup that is opened to be read: the archive's header is the one the manifest pins, so each frame that the reader
 /// gives is as trustworthy as the manifest.
 package final class OpenBackup: Sendable {
+    /// How the archive can be read.
+    package enum Content: Sendable {
+        /// At random: one of ours, or the local copy of a foreign one.
+        case frames(ArchiveReader)
+        /// From front to back: a plain `zstd | age` file.
+        case foreign(PayloadReader)
+    }
+
     package let identifier: BackupIdentifier
     package let manifest: Manifest
-    package let reader: ArchiveReader
+    package let content: Content
+    /// The registered archive's header and nonce.
+    package let header: [UInt8]
+    /// Raw bytes outside holes.
+    package let dataByteCount: UInt64
     /// The archive at the backend itself.
     package let source: StoredObject
     /// The same, and its replicas where it is damaged or away; what is verified is read from here.
@@ -31,16 +43,41 @@ package final class OpenBackup: Sendable {
     package let hasReplicas: Bool
 
     init(
-        manifest: Manifest, reader: ArchiveReader, source: StoredObject, replicatedSource: any ArchiveSource,
-        cachedSource: any ArchiveSource, hasReplicas: Bool
+        manifest: Manifest, content: Content, header: [UInt8], dataByteCount: UInt64, source: StoredObject,
+        replicatedSource: any ArchiveSource, cachedSource: any ArchiveSource, hasReplicas: Bool
     ) {
         identifier = manifest.identifier
         self.manifest = manifest
-        self.reader = reader
+        self.content = content
+        self.header = header
+        self.dataByteCount = dataByteCount
         self.source = source
         self.replicatedSource = replicatedSource
         self.cachedSource = cachedSource
         self.hasReplicas = hasReplicas
+    }
+
+    package var rawByteCount: UInt64 { manifest.rawByteCount }
+
+    /// What reads it at random; throws for a foreign archive.
+    package var reader: ArchiveReader {
+        get throws(EngineError) {
+            guard case .frames(let reader) = content else {
+                throw EngineError(.notFound, "\(identifier) is a foreign archive: it has no seek table")
+            }
+            return reader
+        }
+    }
+
+    package var isForeign: Bool {
+        if case .foreign = content { true } else { false }
+    }
+
+    /// The same backup, read at random through a local copy.
+    func reading(_ copy: ArchiveReader) -> OpenBackup {
+        OpenBackup(
+            manifest: manifest, content: .frames(copy), header: header, dataByteCount: dataByteCount, source: source,
+            replicatedSource: replicatedSource, cachedSource: cachedSource, hasReplicas: hasReplicas)
     }
 }
 
@@ -102,13 +139,6 @@ extension Engine {
                     .catalog, "\(identifier): the seek table in the catalog is not the one the manifest names",
                     hint: rebuildHint)
             }
-            let layout = try ArchiveReader.payloadLayout(
-                header: record.archiveHeader, archiveByteCount: record.archiveByteCount)
-            let table = try record.seekTable.withUnsafeBytes {
-                try SeekTable(
-                    parsing: $0, streamByteCount: layout.plaintextByteCount,
-                    maximumDataFrameRawByteCount: ArchiveReader.maximumDataFrameByteCount)
-            }
             let source = StoredObject(
                 store: backend.store, key: try backend.archiveKey(of: record.place), byteCount: record.archiveByteCount)
             let replicas = try replicas(
@@ -125,18 +155,52 @@ extension Engine {
                     identity: manifest.headerSHA256.bytes, gridOrigin: UInt64(record.archiveHeader.count),
                     over: replicatedSource)
             }
-            let access = ArchiveAccess(
-                header: record.archiveHeader, seekTable: table, archiveByteCount: record.archiveByteCount)
-            let reader = try ArchiveReader(source: cachedSource, access: access, identities: key.identities)
-            guard reader.rawByteCount == manifest.rawByteCount else {
-                throw EngineError(.catalog, "\(identifier): the seek table and the manifest disagree about the size")
-            }
             return OpenBackup(
-                manifest: manifest, reader: reader, source: source, replicatedSource: replicatedSource,
-                cachedSource: cachedSource, hasReplicas: !replicas.isEmpty)
+                manifest: manifest, content: try content(of: record, manifest, cachedSource, key),
+                header: record.archiveHeader, dataByteCount: record.dataByteCount, source: source,
+                replicatedSource: replicatedSource, cachedSource: cachedSource, hasReplicas: !replicas.isEmpty)
         } catch {
             throw EngineError(error, subject: "\(identifier)")
         }
+    }
+
+    private func content(
+        of record: BackupRecord, _ manifest: Manifest, _ source: any ArchiveSource, _ key: OrgKey
+    ) throws -> OpenBackup.Content {
+        guard !record.seekTable.isEmpty else {
+            return .foreign(
+                try PayloadReader(
+                    header: record.archiveHeader, archiveByteCount: record.archiveByteCount,
+                    identities: key.identities))
+        }
+        let layout = try ArchiveReader.payloadLayout(
+            header: record.archiveHeader, archiveByteCount: record.archiveByteCount)
+        let table = try record.seekTable.withUnsafeBytes {
+            try SeekTable(
+                parsing: $0, streamByteCount: layout.plaintextByteCount,
+                maximumDataFrameRawByteCount: ArchiveReader.maximumDataFrameByteCount)
+        }
+        let access = ArchiveAccess(
+            header: record.archiveHeader, seekTable: table, archiveByteCount: record.archiveByteCount)
+        let reader = try ArchiveReader(source: source, access: access, identities: key.identities)
+        guard reader.rawByteCount == manifest.rawByteCount else {
+            throw EngineError(
+                .catalog, "\(record.identifier): the seek table and the manifest disagree about the size")
+        }
+        return .frames(reader)
+    }
+
+    /// Opens a registered backup to be read at random. A foreign archive gets a local copy, made first where there is none, which
+    /// takes as long as reading all of it; `isGivenUp` is asked meanwhile, and ends the wait with `.cancelled`.
+    package func openAtRandom(
+        _ identifier: BackupIdentifier, unless isGivenUp: () -> Bool = { false }
+    ) throws(EngineError) -> OpenBackup {
+        let backup = try open(identifier)
+        guard backup.isForeign else { return backup }
+        guard let foreignCopies else {
+            throw EngineError(.noRoom, "\(identifier) is a foreign archive: reading it at random needs a state folder")
+        }
+        return backup.reading(try foreignCopies.reader(of: backup, self, isGivenUp: isGivenUp))
     }
 
     /// Compares what lies at the backend with what is registered, by one small read: size, header and nonce. A swapped,
@@ -145,7 +209,7 @@ extension Engine {
         let identifier = backup.identifier
         do {
             let facts = try backup.source.store.head(backup.source.key)
-            let expected = backup.reader.access.header
+            let expected = backup.header
             var stored = [UInt8](repeating: 0, count: expected.count)
             if facts.byteCount >= UInt64(expected.count) {
                 try stored.withUnsafeMutableBytes { try backup.source.read(at: 0, into: $0) }

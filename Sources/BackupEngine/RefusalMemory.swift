@@ -11,12 +11,17 @@ enum RefusalMemory {
     /// Everything else that was wrong stays wrong until something changes; in case that was a mistake of ours, a day.
     private static let otherSeconds: Int64 = 86_400
 
-    /// What a refusal depends on: the object, and the identities that were tried. nil for a key that reads nothing.
-    static func version(of facts: ObjectFacts, _ key: OrgKey) -> String? {
+    /// What a refusal depends on beside the object: the identities that were tried. nil for a key that reads nothing. To be asked for once,
+    /// not for each of a million objects.
+    static func fingerprint(of key: OrgKey) -> String? {
         guard key.canRead else { return nil }
         let recipients = key.identities.map(\.recipient.string).joined(separator: " ")
-        let fingerprint = SHA256Hasher.digest(of: Array(recipients.utf8)).hexadecimal.prefix(16)
-        return "\(facts.version) \(fingerprint)"
+        return String(SHA256Hasher.digest(of: Array(recipients.utf8)).hexadecimal.prefix(16))
+    }
+
+    /// What is remembered of an object: a refusal stands as long as that is the same.
+    static func version(of facts: ObjectFacts, tried fingerprint: String) -> String {
+        "\(facts.version) \(fingerprint)"
     }
 
     static func isDue(_ refusal: RefusedSidecar, version: String, now: Int64) -> Bool {
@@ -35,7 +40,7 @@ enum RefusalMemory {
         case .alreadyExists, .noKey, .badKeyFile, .keyInUse, .catalog, .backendUnavailable, .backendTimedOut,
             .backendDenied,
             .backendFull, .source, .emptyImage, .incompleteImage, .target, .targetInUse, .targetTooSmall, .busy,
-            .cancelled:
+            .cancelled, .noRoom, .held:
             return nil
         }
         if let cause = error.cause as? StorageError, cause.code != .absent { return nil }

@@ -33,6 +33,10 @@ extension Engine {
     ) throws(EngineError) -> RestoreResult {
         let backup = try open(identifier)
         do {
+            guard !(backup.isForeign && options.resumes) else {
+                throw EngineError(
+                    .invalidName, "\(identifier) is a foreign archive: a restore of it cannot go on where one stopped")
+            }
             try checkSource(of: backup, options)
             if path == "-" { return try restoreToStandardOutput(backup, options, progress) }
             return try restore(backup, toFile: path, options, progress)
@@ -58,26 +62,18 @@ extension Engine {
         _ backup: OpenBackup, toFile path: String, _ options: RestoreOptions,
         _ progress: (RestorePhase, UInt64, UInt64) throws -> Void
     ) throws -> RestoreResult {
-        let header = backup.reader.access.header
+        let header = backup.header
         let resumes =
             options.resumes
             && stateDirectory.map { RestoreJournal.exists($0, target: path, header: header) } ?? false
         let target = try RestoreTarget.examine(
-            path, rawByteCount: backup.reader.rawByteCount, force: options.force || resumes)
+            path, rawByteCount: backup.rawByteCount, force: options.force || resumes)
         var verified: ArchiveScan.Outcome?
         if options.mode == .verifyFirst, !target.isNewFile {
             verified = try verifyFirst(backup, options) { try progress(.verify, $0, $1) }
         }
         let output = try target.open(keepsContent: resumes)
-        let table = backup.reader.seekTable
-        let journal = try stateDirectory.flatMap { directory in
-            try RestoreJournal(
-                directory, target: path, header: header, keeps: resumes, frameCount: table.frameCount, output: output,
-                rangeOfFrame: { table.rawRange(ofFrame: $0) })
-        }
-        if stateDirectory != nil, journal == nil {
-            throw EngineError(.targetInUse, "another restore to \"\(path)\" is under way")
-        }
+        let journal = try journal(of: backup, to: path, output, resumes: resumes)
         do {
             if !target.isNewFile { try output.makeUnusable() }
             let outcome = try write(backup, to: output, journal, resumes: resumes, options.mode == .salvage) {
@@ -100,6 +96,19 @@ extension Engine {
         }
     }
 
+    /// What lets a restore go on; nil without a state folder, and for a foreign archive, which is one stream.
+    private func journal(
+        of backup: OpenBackup, to path: String, _ output: RestoreOutput, resumes: Bool
+    ) throws -> RestoreJournal? {
+        guard let stateDirectory, !backup.isForeign else { return nil }
+        let table = try backup.reader.seekTable
+        let journal = try RestoreJournal(
+            stateDirectory, target: path, header: backup.header, keeps: resumes, frameCount: table.frameCount,
+            output: output, rangeOfFrame: { table.rawRange(ofFrame: $0) })
+        guard let journal else { throw EngineError(.targetInUse, "another restore to \"\(path)\" is under way") }
+        return journal
+    }
+
     /// One pass that writes. What is done with the pieces blocks, and must hold up no worker; two at once keep a disk busy.
     private func write(
         _ backup: OpenBackup, to output: RestoreOutput, _ journal: RestoreJournal?, resumes: Bool,
@@ -107,15 +116,15 @@ extension Engine {
     ) throws -> ArchiveScan.Outcome {
         let writers = WorkerPool(threadCount: 2)
         defer { writers.close() }
-        let table = backup.reader.seekTable
-        let total = backup.reader.rawByteCount
+        let table = journal == nil ? nil : try backup.reader.seekTable
+        let total = backup.rawByteCount
         var scan = ArchiveScan.Options(
             fetchers: fetchers(of: backup.identifier.backend), toleratesDamage: toleratesDamage,
             supply: resumes ? journal : nil)
         scan.deliver = { offset, pieces, done in
             writers.submit(.ordinary) {
                 let failure = output.write(pieces, at: offset)
-                if failure == nil, let journal {
+                if failure == nil, let journal, let table {
                     var start = offset
                     var written: [(index: Int, bytes: UnsafeRawBufferPointer)] = []
                     for piece in pieces {
@@ -132,9 +141,7 @@ extension Engine {
             }
         }
         let source = toleratesDamage ? backup.replicatedSource : backup.cachedSource
-        let outcome = try ArchiveScan.run(
-            backup.reader, source: source, workers: workers, decoders: decoders, scan,
-            progress: { try progress($0, total) })
+        let outcome = try pass(over: backup, from: source, scan) { try progress($0, total) }
         try progress(total, total)
         return outcome
     }
@@ -150,12 +157,11 @@ extension Engine {
                 "the archive (\(backup.source.byteCount) bytes) does not fit into the disk cache: it is fetched twice, first to verify it; --stream fetches it once"
             )
         }
-        let total = backup.reader.rawByteCount
-        let source = isCacheable ? spoolingSource(of: backup) : backup.replicatedSource
-        let outcome = try ArchiveScan.run(
-            backup.reader, source: source, workers: workers, decoders: decoders,
-            ArchiveScan.Options(fetchers: fetchers(of: backup.identifier.backend)),
-            progress: { try progress($0, total) })
+        let total = backup.rawByteCount
+        let outcome = try pass(
+            over: backup, from: isCacheable ? spoolingSource(of: backup) : backup.replicatedSource,
+            ArchiveScan.Options(fetchers: fetchers(of: backup.identifier.backend))
+        ) { try progress($0, total) }
         try checkHash(outcome, of: backup)
         // The second pass reads what the last reads of the first have queued.
         _ = rangeCache?.waitUntilIdle(milliseconds: Self.spoolingMilliseconds)
@@ -168,7 +174,7 @@ extension Engine {
         guard let rangeCache, backends[backup.identifier.backend]?.isRemote == true else { return backup.cachedSource }
         _ = rangeCache.waitUntilOpened(milliseconds: Self.spoolingMilliseconds)
         return rangeCache.source(
-            identity: backup.manifest.headerSHA256.bytes, gridOrigin: UInt64(backup.reader.access.header.count),
+            identity: backup.manifest.headerSHA256.bytes, gridOrigin: UInt64(backup.header.count),
             over: backup.replicatedSource, waitingMilliseconds: Self.spoolingMilliseconds)
     }
 
@@ -194,8 +200,8 @@ extension Engine {
     ) -> RestoreResult {
         noteDamage(outcome.damage, of: backup.identifier)
         return RestoreResult(
-            identifier: backup.identifier, rawByteCount: backup.reader.rawByteCount,
-            dataByteCount: backup.reader.seekTable.dataByteCount, rawSHA256: outcome.rawSHA256, damage: outcome.damage,
+            identifier: backup.identifier, rawByteCount: backup.rawByteCount,
+            dataByteCount: backup.dataByteCount, rawSHA256: outcome.rawSHA256, damage: outcome.damage,
             lostByteCount: outcome.lostByteCount, resumedByteCount: resumed, timings: outcome.timings,
             fetchedByteCount: outcome.timings.fetchedByteCount + (verified?.timings.fetchedByteCount ?? 0))
     }
@@ -225,9 +231,9 @@ extension Engine {
         let output = OutputStream(OwnedFile(adopting: try Errno.check { dup(1) }))
         let writers = WorkerPool(threadCount: 1)
         defer { writers.close() }
-        let total = backup.reader.rawByteCount
-        let outcome = try ArchiveScan.run(
-            backup.reader, source: backup.cachedSource, workers: workers, decoders: decoders,
+        let total = backup.rawByteCount
+        let outcome = try pass(
+            over: backup, from: backup.cachedSource,
             ArchiveScan.Options(
                 fetchers: fetchers(of: backup.identifier.backend), toleratesDamage: options.mode == .salvage,
                 deliver: { _, pieces, done in
@@ -239,7 +245,8 @@ extension Engine {
                             done(error)
                         }
                     }
-                }), progress: { try progress(.write, $0, total) })
+                })
+        ) { try progress(.write, $0, total) }
         try checkHash(outcome, of: backup)
         try progress(.write, total, total)
         return result(backup, outcome, verified)
@@ -262,7 +269,8 @@ extension EngineError.Code {
             true
         case .invalidName, .notFound, .alreadyExists, .noKey, .wrongKey, .badKeyFile, .keyInUse, .notAuthentic,
             .swapped, .damaged,
-            .truncated, .sidecarMissing, .catalog, .emptyImage, .incompleteImage, .targetInUse, .targetTooSmall:
+            .truncated, .sidecarMissing, .catalog, .emptyImage, .incompleteImage, .targetInUse, .targetTooSmall,
+            .noRoom, .held:
             false
         }
     }

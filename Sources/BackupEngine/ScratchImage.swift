@@ -20,7 +20,7 @@ final class ScratchImage: Sendable {
 
     /// Refuses an image whose data has no room under the cap or in the file system.
     init(in folder: String, capByteCount: UInt64, for backup: OpenBackup) throws(EngineError) {
-        let dataByteCount = backup.reader.seekTable.dataByteCount
+        let dataByteCount = backup.dataByteCount
         guard dataByteCount <= capByteCount else {
             throw EngineError(
                 .targetTooSmall,
@@ -39,10 +39,10 @@ final class ScratchImage: Sendable {
         }
         do throws(Errno) {
             let file = try OwnedFile.unnamed(in: folder)
-            try file.truncate(to: backup.reader.rawByteCount)
+            try file.truncate(to: backup.rawByteCount)
             output = RestoreOutput(
                 file, path: folder + "/(scratch)", isDevice: false, isNew: false,
-                rawByteCount: backup.reader.rawByteCount)
+                rawByteCount: backup.rawByteCount)
         } catch {
             throw EngineError(.target, "no scratch image can be made in \"\(folder)\": \(error)", cause: error)
         }

@@ -83,11 +83,15 @@ extension Engine {
         var left = plan.sampleByteCount
         for identifier in plan.sampled.shuffled(using: &random) where left > 0 {
             guard (try? key(of: identifier.org).canRead) == true else { continue }
+            let before = try catalog.backup(identifier)?.generation
             do throws(EngineError) {
                 let backup = try open(identifier)
-                let table = backup.reader.seekTable
+                // One that has no frames is checked as a whole, in its turn.
+                guard !backup.isForeign else { continue }
+                let reader = try backup.reader
+                let table = reader.seekTable
                 let frame = Int.random(in: 0..<table.frameCount, using: &random)
-                let size = UInt64(backup.reader.layout.run(ofFrames: frame..<frame + 1).ciphertextByteCount)
+                let size = UInt64(reader.layout.run(ofFrames: frame..<frame + 1).ciphertextByteCount)
                 guard size <= left else { continue }
                 left -= size
                 let found = try checkFrame(frame, of: backup)
@@ -99,6 +103,8 @@ extension Engine {
                 }
                 try noteScrubbed(day, size)
             } catch {
+                // It was wrapped anew or removed meanwhile: what was looked for is not the backup any more.
+                if error.code == .notFound, try catalog.backup(identifier)?.generation != before { continue }
                 result.failures.append((identifier, error))
             }
         }
@@ -107,7 +113,7 @@ extension Engine {
     /// Fetches and decodes one frame where it is stored, with the chunks that hold it.
     private func checkFrame(_ frame: Int, of backup: OpenBackup) throws(EngineError) -> CheckReport {
         let identifier = backup.identifier
-        let reader = backup.reader
+        let reader = try backup.reader
         var report = CheckReport(
             identifier: identifier, depth: .raw, archiveByteCount: backup.source.byteCount,
             rawByteCount: reader.rawByteCount)

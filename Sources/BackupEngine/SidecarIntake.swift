@@ -82,6 +82,16 @@ extension Engine {
             guard let record = try catalog.access(identifier) else {
                 throw EngineError(.notFound, "there is no backup \(identifier)")
             }
+            return try authenticManifest(of: record)
+        } catch {
+            throw EngineError(error, subject: "\(identifier)")
+        }
+    }
+
+    /// The same for a row in hand.
+    func authenticManifest(of record: BackupRecord) throws(EngineError) -> Manifest {
+        let identifier = record.identifier
+        do {
             let manifest = try manifest(of: record).manifest
             guard SHA256Hasher.digest(of: record.archiveHeader).isEqualInConstantTime(to: manifest.headerSHA256),
                 SHA256Hasher.digest(of: record.seekTable).isEqualInConstantTime(to: manifest.seekTableSHA256)
@@ -141,9 +151,8 @@ extension Engine {
     ) throws -> BackupRecord {
         let manifest = found.manifest
         let key = try readingKey(of: found.identifier.org)
-        let archiveKey = try backend.archiveKey(
-            of: BackupPlace(found.identifier, generation: manifest.generation))
-        let stored = try backend.store.head(archiveKey)
+        let (place, stored) = try findArchive(of: found, at: backend)
+        let archiveKey = try backend.archiveKey(of: place)
         guard stored.byteCount == manifest.archiveByteCount else {
             throw EngineError(
                 .truncated, "the archive has \(stored.byteCount) bytes, its manifest names \(manifest.archiveByteCount)"
@@ -154,16 +163,43 @@ extension Engine {
         guard SHA256Hasher.digest(of: header).isEqualInConstantTime(to: manifest.headerSHA256) else {
             throw EngineError(.swapped, "the archive is another one than the manifest names")
         }
+        let (table, dataByteCount) = try seekTable(of: source, manifest, header, key)
+        return BackupRecord(
+            identifier: found.identifier, manifestJSON: found.json, archiveHeader: header, seekTable: table,
+            rawByteCount: manifest.rawByteCount, archiveByteCount: manifest.archiveByteCount,
+            dataByteCount: dataByteCount, createdAt: manifest.createdAt, generation: manifest.generation,
+            archiveObject: place.archiveObject)
+    }
+
+    /// An imported archive lies where the manifest says; a replica of it, as any other, where the backup's name says.
+    private func findArchive(
+        of found: FoundManifest, at backend: Backend
+    ) throws -> (place: BackupPlace, stored: ObjectFacts) {
+        let plain = BackupPlace(found.identifier, generation: found.manifest.generation)
+        if let object = found.manifest.archiveObject {
+            let imported = BackupPlace(
+                found.identifier, generation: found.manifest.generation, archiveObject: object)
+            if let stored = try facts(of: backend.archiveKey(of: imported), at: backend) { return (imported, stored) }
+        }
+        return (plain, try backend.store.head(backend.archiveKey(of: plain)))
+    }
+
+    /// The seek table as it is stored, and the raw bytes outside holes. A foreign archive has none; its last chunk is proven by
+    /// the pass that reads it.
+    private func seekTable(
+        of source: StoredObject, _ manifest: Manifest, _ header: [UInt8], _ key: OrgKey
+    ) throws -> ([UInt8], dataByteCount: UInt64) {
+        guard !manifest.isForeign else {
+            _ = try PayloadReader(
+                header: header, archiveByteCount: source.byteCount, identities: key.identities)
+            return ([], manifest.dataByteCount ?? manifest.rawByteCount)
+        }
         let reader = try ArchiveReader.open(source: source, identities: key.identities, header: header)
         let table = reader.seekTable.serialized()
         guard SHA256Hasher.digest(of: table).isEqualInConstantTime(to: manifest.seekTableSHA256) else {
             throw EngineError(.damaged, "the archive's seek table is not the one the manifest names")
         }
-        return BackupRecord(
-            identifier: found.identifier, manifestJSON: found.json, archiveHeader: header, seekTable: table,
-            rawByteCount: manifest.rawByteCount, archiveByteCount: manifest.archiveByteCount,
-            dataByteCount: reader.seekTable.dataByteCount, createdAt: manifest.createdAt,
-            generation: manifest.generation)
+        return (table, reader.seekTable.dataByteCount)
     }
 
     /// Whether the sidecar and the archive of a row are at the backend.

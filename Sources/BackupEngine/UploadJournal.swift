@@ -29,24 +29,6 @@ extension Engine {
             ownerBootIdentifier: process.bootIdentifier, phase: phase)
     }
 
-    /// Removes a backup: the row first, so that nobody opens what is going, then sidecar and archive. A journal entry spans
-    /// it, so that a crash in between is finished by the next start.
-    package func remove(_ identifier: BackupIdentifier) throws {
-        let backend = try backend(identifier.backend)
-        while true {
-            let place = try catalog.backup(identifier)?.place ?? BackupPlace(identifier, generation: 0)
-            let entry = try openJournalEntry(for: place, on: backend, .remove)
-            // Its file key may be wrapped anew at this moment: then the row is about other objects now.
-            let isRemoved = try catalog.remove(place)
-            if isRemoved {
-                try backend.store.delete(backend.manifestKey(of: place))
-                try backend.store.delete(backend.archiveKey(of: place))
-            }
-            try catalog.endUpload(entry)
-            if isRemoved { return }
-        }
-    }
-
     /// Removes what an upload of this process has left that failed, and its entry. Where this throws, the entry stays for the
     /// next start.
     ///
@@ -94,6 +76,11 @@ extension Engine {
     /// transaction.
     @discardableResult
     package func cleanUpAfterCrash(only name: ResourceName? = nil) throws -> Int {
+        do {
+            try foreignCopies?.removeLeftOvers()
+        } catch {
+            log.warning("left-overs of local copies are not removed: \(error)")
+        }
         var cleared = 0
         for entry in try catalog.uploads() where !isAlive(entry) && (name.map { $0 == entry.backend } ?? true) {
             guard let backend = backends[entry.backend] else { continue }
@@ -106,6 +93,7 @@ extension Engine {
                     "an interrupted backup is not cleaned up yet: \(entry.backend):\(entry.archiveKey): \(error)")
             }
         }
+        cleared += finishRemovals(only: name)
         // A process may die before its entry has the upload's name. A folder knows which uploads are alive; of a bucket nobody
         // does, and what is there is for `collectGarbage` and its age.
         for backend in backends.values where !backend.isRemote && (name.map { $0 == backend.name } ?? true) {
@@ -137,7 +125,8 @@ extension Engine {
             try backend.store.abortUpload(identifier: entry.uploadIdentifier, key: archiveKey)
         }
         let place = backend.place(ofManifestKey: manifestKey)
-        let isRegistered = try place.map { try catalog.backup($0.identifier)?.place == $0 } ?? false
+        let isRegistered =
+            try place.map { try catalog.backup($0.identifier)?.place.manifestKey == $0.manifestKey } ?? false
         switch entry.phase {
         case .upload: break
         case .complete where isRegistered: break

@@ -8,10 +8,11 @@ internal import Workers
 extension Engine {
     /// Size and SHA-256 of the stored archive, read by several threads ahead of the one that hashes.
     func checkArchive(
-        _ identifier: BackupIdentifier, _ expected: Manifest, _ report: inout CheckReport, _ progress: ProgressReport
+        _ place: BackupPlace, _ expected: Manifest, _ report: inout CheckReport, _ progress: ProgressReport
     ) throws {
+        let identifier = place.identifier
         let backend = try backend(identifier.backend)
-        let key = try backend.archiveKey(of: BackupPlace(identifier, generation: expected.generation))
+        let key = try backend.archiveKey(of: place)
         let stored = try backend.store.head(key)
         guard stored.byteCount == expected.archiveByteCount else {
             report.findings.append(
@@ -42,7 +43,7 @@ extension Engine {
 enum ArchiveHash {
     /// From a folder small parts, which stay in the processor's cache between the copy and the hash; from far away large ones.
     private static func shape(isRemote: Bool) -> (partByteCount: Int, partsAhead: Int) {
-        isRemote ? (4 << 20, 12) : (256 << 10, 3)
+        isRemote ? (4 << 20, 12) : (512 << 10, 4)
     }
 
     private typealias Part = Monitor<Result<Buffer, any Error>?>

@@ -30,7 +30,7 @@ extension Engine {
             report.fetchedByteCount += try checkSidecar(record, backend)
         } catch {
             guard Self.sidecarCodes.contains(error.code) else { throw error }
-            report.findings.append(CheckFinding(error))
+            report.findings.append(CheckFinding(error, isOfSidecar: true))
         }
     }
 

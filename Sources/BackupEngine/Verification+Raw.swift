@@ -12,7 +12,7 @@ extension Engine {
         let identifier = backup.identifier
         let manifest = backup.manifest
         let end = manifest.rawByteCount
-        let header = backup.reader.access.header
+        let header = backup.header
         var stored = [UInt8](repeating: 0, count: header.count)
         let facts = try backup.source.store.head(backup.source.key)
         if facts.byteCount != backup.source.byteCount {
@@ -38,10 +38,10 @@ extension Engine {
             report.findings.append(CheckFinding(damageError(identifier, damage), damage))
         }
         let before = replicaUse.unreachableRanges
-        let outcome = try ArchiveScan.run(
-            backup.reader, source: backup.replicatedSource, workers: workers, decoders: decoders,
-            ArchiveScan.Options(fetchers: fetchers(of: identifier.backend), toleratesDamage: true),
-            progress: { try progress($0, end) })
+        let outcome = try pass(
+            over: backup, from: backup.replicatedSource,
+            ArchiveScan.Options(fetchers: fetchers(of: identifier.backend), toleratesDamage: true)
+        ) { try progress($0, end) }
         try progress(end, end)
         report.fetchedByteCount += outcome.timings.fetchedByteCount
         report.archiveSHA256 = outcome.archiveSHA256
@@ -90,14 +90,31 @@ extension Engine {
 
     /// Whether what lies at the backend is this archive, whatever its header says.
     private func firstFrameOpens(_ backup: OpenBackup) throws -> Bool {
-        let reader = backup.reader
-        let run = reader.layout.run(ofFrames: 0..<min(1, reader.seekTable.frameCount))
-        var ciphertext = [UInt8](repeating: 0, count: run.ciphertextByteCount)
+        let range: Range<UInt64>
+        let opens: (UnsafeRawBufferPointer) -> Bool
+        switch backup.content {
+        case .frames(let reader):
+            let run = reader.layout.run(ofFrames: 0..<min(1, reader.seekTable.frameCount))
+            range = run.archiveRange
+            opens = { ciphertext in
+                self.decoders.withDecoder { (try? reader.decrypt(run, ciphertext, with: $0)) != nil }
+            }
+        case .foreign(let reader):
+            range = reader.archiveRange(ofChunks: 0..<1)
+            opens = { ciphertext in
+                var cipher = reader.makeCipher()
+                var plaintext = [UInt8](repeating: 0, count: ciphertext.count)
+                return plaintext.withUnsafeMutableBytes {
+                    (try? reader.decrypt(chunk: 0, ciphertext, with: &cipher, into: $0)) != nil
+                }
+            }
+        }
+        var ciphertext = [UInt8](repeating: 0, count: range.count)
         do throws(StorageError) {
             var failure: StorageError?
             ciphertext.withUnsafeMutableBytes { buffer in
                 do throws(StorageError) {
-                    try backup.source.store.read(backup.source.key, at: run.archiveRange.lowerBound, into: buffer)
+                    try backup.source.store.read(backup.source.key, at: range.lowerBound, into: buffer)
                 } catch {
                     failure = error
                 }
@@ -107,8 +124,6 @@ extension Engine {
             guard error.code == .rangeNotSatisfiable else { throw error }
             return false
         }
-        return decoders.withDecoder { decoder in
-            ciphertext.withUnsafeBytes { (try? reader.decrypt(run, $0, with: decoder)) != nil }
-        }
+        return ciphertext.withUnsafeBytes(opens)
     }
 }

@@ -15,10 +15,13 @@ package struct CheckFinding: Sendable {
     package let error: EngineError
     /// The place, where it is known.
     package let damage: ArchiveDamage?
+    /// It is about the sidecar; else about the archive.
+    package let isOfSidecar: Bool
 
-    package init(_ error: EngineError, _ damage: ArchiveDamage? = nil) {
+    package init(_ error: EngineError, _ damage: ArchiveDamage? = nil, isOfSidecar: Bool = false) {
         self.error = error
         self.damage = damage
+        self.isOfSidecar = isOfSidecar
     }
 }
 
@@ -91,7 +94,7 @@ extension Engine {
             } else if let backup {
                 try checkRaw(backup, &report, progress)
             } else {
-                try checkArchive(identifier, expected, &report, progress)
+                try checkArchive(record.place, expected, &report, progress)
             }
             try note(report)
             // What only the lesser check found is wrong, too.

@@ -76,7 +76,7 @@ struct BackupAndRestoreTests {
         let path = try bench.file("a.raw", [1, 2, 3])
         let backend = try bench.engine.backend(bench.backendName)
         let names = try (0..<3).map { _ in
-            try bench.engine.backUp(BackupSource(path: path), as: bench.disk(), to: backend).manifest.identifier.date
+            try bench.engine.backUp(ImageFile.open(path), as: bench.disk(), to: backend).manifest.identifier.date
         }
         #expect(Set(names).count == 3)
     }
@@ -167,7 +167,7 @@ struct BackupAndRestoreTests {
         let threads = (0..<8).map { _ in
             NativeThread(name: "backup") {
                 do {
-                    _ = try engine.backUp(BackupSource(path: path), as: disk, to: backend)
+                    _ = try engine.backUp(ImageFile.open(path), as: disk, to: backend)
                 } catch {
                     failures.withLock { $0.append("\(error)") }
                 }

@@ -128,6 +128,24 @@ struct CatalogRefreshTests {
         #expect(try round.run().rememberedCount == 2500)
     }
 
+    @Test(.timeLimit(.minutes(3)))
+    func `of a hundred thousand fake sidecars a round reads a thousand, the next one goes on`() throws {
+        let count = 100_000
+        let ours = try EngineBench(fakeSidecarCount: count)
+        try EngineBench(sharing: ours).backUp(testImage(1000, seed: 1))
+        let round = try CatalogRefresh(ours.engine, ours.backend)
+        for looked in [1000, 2000] {
+            ours.store.resetCounts()
+            let result = try round.run()
+            #expect(result.refusedCount == 1000 && result.refused.count == 100 && result.registered.isEmpty)
+            #expect(result.rememberedCount == looked - 1000)
+            #expect(result.leftCount == count + 1 - looked)
+            #expect(ours.store.count(of: .list) <= count / 1000 + 2)
+            #expect(ours.store.count(of: .read) + ours.store.count(of: .head) <= 2000)
+        }
+        #expect(try ours.engine.catalog.refusedSidecars(at: ours.backendName).count == 2000)
+    }
+
     @Test(.timeLimit(.minutes(1)))
     func `a round that stopped goes on behind that place, even if nothing could be remembered`() throws {
         let (ours, theirs) = try hosts()

@@ -81,7 +81,7 @@ struct CheckTests {
         throws
     {
         let backup = try bench.engine.open(identifier)
-        let layout = backup.reader.layout
+        let layout = try backup.reader.layout
         let dataFrames = (0..<layout.seekTable.frameCount).filter { !layout.seekTable.isZeroFrame($0) }
         let victims = [dataFrames[1], dataFrames[dataFrames.count / 2]]
         let offsets = victims.map { layout.run(ofFrames: $0..<$0 + 1).archiveRange.lowerBound + 20 }

@@ -37,11 +37,16 @@ final class EngineBench {
     let keysPath: String
 
     /// - Parameter other: another host, whose keys and backend this one has, too.
-    init(frameByteCount: Int = 64 << 10, orgs: [String] = ["acme"], sharing other: EngineBench? = nil) throws {
+    /// - Parameter fakeSidecarCount: how many there are at the backend, before all others.
+    init(
+        frameByteCount: Int = 64 << 10, orgs: [String] = ["acme"], sharing other: EngineBench? = nil,
+        fakeSidecarCount: Int = 0
+    ) throws {
         memory = other?.memory ?? InMemoryStore()
         folder = NSTemporaryDirectory() + "holdfast-engine-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        store = FaultInjectingStore(memory)
+        store = FaultInjectingStore(
+            fakeSidecarCount > 0 ? CrowdedStore(memory, fakeCount: fakeSidecarCount) : memory)
         otherStore = FaultInjectingStore(otherMemory)
         backendName = try ResourceName("memory")
         settings = ArchiveSettings(frameByteCount: frameByteCount)
@@ -64,19 +69,24 @@ final class EngineBench {
 
     private static func engine(
         _ folder: String, _ keysPath: String, _ stores: [(name: ResourceName, store: any ObjectStore)],
-        _ settings: ArchiveSettings, _ clock: TestClock, _ orgs: [ResourceName: OrgSettings] = [:]
+        _ settings: ArchiveSettings, _ clock: TestClock, _ orgs: [ResourceName: OrgSettings] = [:],
+        foreignCopyByteCount: UInt64 = 20 << 30
     ) throws -> Engine {
         var log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         log.logLevel = .critical
         return Engine(
             catalog: try Catalog(path: folder + "/catalog.sqlite"),
-            backends: stores.map { Backend(name: $0.name, store: $0.store) },
+            backends: stores.map {
+                Backend(name: $0.name, store: $0.store, isDisasterRecovery: true, minimumBilledDays: 30)
+            },
             keys: KeyDirectory(path: keysPath), orgs: orgs, archiveSettings: settings, memoryBudgetByteCount: 128 << 20,
-            stateDirectory: folder, clock: clock, log: log)
+            stateDirectory: folder, foreignCopyByteCount: foreignCopyByteCount, clock: clock, log: log)
     }
 
     /// As after the end of the process: nothing but the disk and the backend is left. With `forgetsCatalog` the catalog too.
-    func reopen(forgetsCatalog: Bool = false, orgs: [ResourceName: OrgSettings] = [:]) throws {
+    func reopen(
+        forgetsCatalog: Bool = false, orgs: [ResourceName: OrgSettings] = [:], foreignCopyByteCount: UInt64 = 20 << 30
+    ) throws {
         engine.close()
         memory.forgetUncompleted()
         otherMemory.forgetUncompleted()
@@ -86,7 +96,8 @@ final class EngineBench {
             }
         }
         engine = try Self.engine(
-            folder, keysPath, [(backendName, store), (ResourceName("other"), otherStore)], settings, clock, orgs)
+            folder, keysPath, [(backendName, store), (ResourceName("other"), otherStore)], settings, clock, orgs,
+            foreignCopyByteCount: foreignCopyByteCount)
     }
 
     /// Another process, configured otherwise, at the same time: `engine` is its while `body` runs.
@@ -131,7 +142,7 @@ final class EngineBench {
         clock.advance(60)
         let path = try file("source.raw", bytes)
         return try engine.backUp(
-            BackupSource(path: path), as: disk ?? self.disk(), to: engine.backend(backendName)
+            ImageFile.open(path), as: disk ?? self.disk(), to: engine.backend(backendName)
         ).manifest.identifier
     }
 

@@ -143,7 +143,7 @@ struct RewrapTests {
             try part.withUnsafeMutableBytes { try open.cachedSource.read(at: UInt64(range.lowerBound), into: $0) }
             #expect(part.elementsEqual(before[range]), "\(range)")
         }
-        let raw = RawReader(reader: open.reader)
+        let raw = RawReader(reader: try open.reader)
         var rest = [UInt8](repeating: 0, count: 300_000)
         try rest.withUnsafeMutableBytes { try raw.read(at: 200_000, into: $0) }
         #expect(rest.elementsEqual(image[200_000..<500_000]))

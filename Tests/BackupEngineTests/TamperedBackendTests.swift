@@ -15,7 +15,7 @@ import Testing
 /// may give wrong bytes.
 @Suite("A backend that somebody else writes to", .timeLimit(.minutes(3)))
 struct TamperedBackendTests {
-    private enum Way: String, CaseIterable { case presence, archive, raw, restore, read, rebuild }
+    private enum Way: String, CaseIterable { case presence, archive, raw, restore, read, rebuild, refresh }
 
     private let bench: EngineBench
     private let image = testImage(700_000, seed: 41)
@@ -56,6 +56,18 @@ struct TamperedBackendTests {
                 #expect(restored == image)
             }
         }
+        // Another host that looks what is new, as a mount does.
+        let third = try EngineBench(sharing: bench)
+        let refreshed = try CatalogRefresh(third.engine, third.backend).run()
+        codes[.refresh] = refreshed.refused.first { $0.name.hasPrefix(prefix) }?.error.code
+        for found in refreshed.registered where found == identifier {
+            codes[.refresh] = third.code {
+                let restored = try third.restore(found)
+                #expect(restored == image)
+            }
+        }
+        // It looks for sidecars only: an archive without one is nothing new.
+        #expect(codes[.refresh] == (codes[.rebuild] == .sidecarMissing ? nil : codes[.rebuild]))
         return codes
     }
 
