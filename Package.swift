@@ -2,6 +2,9 @@
 import Foundation
 import PackageDescription
 
+/// Set by contrib/fuzz only: the fuzzer's program needs a runtime that no ordinary build links.
+let isFuzzing = ProcessInfo.processInfo.environment["HOLDFAST_FUZZ"] == "1"
+
 /// The one array of settings for all targets of ours. Warnings are errors in CI.
 let settings: [SwiftSetting] =
     [
@@ -41,6 +44,7 @@ let package = Package(
         system("CSodium", "libsodium", "libsodium-dev"),
         system("COpenSSL", "libcrypto", "libssl-dev"),
         system("CCurl", "libcurl", "libcurl4-openssl-dev"),
+        system("CNBD", "libnbd", "libnbd-dev"),
 
         // Arrows point up this list only.
         library("CryptoPrimitives", ["CSodium", "COpenSSL"]),
@@ -49,6 +53,7 @@ let package = Package(
         library("HTTPTransport", ["CCurl", "Workers"]),
         library("BackupNames"),
         library("DiskImage"),
+        library("Retention"),
         library("AgeFormat", ["CryptoPrimitives"]),
         library("SignatureV4", ["CryptoPrimitives"]),
         library("SeekableZstd", ["CZstd"]),
@@ -61,17 +66,23 @@ let package = Package(
             ["Storage", "HTTPTransport", "SignatureV4", "CryptoPrimitives", "SystemIO", "Workers"]),
         library("Manifest", ["CryptoPrimitives", "AgeFormat", "BackupNames"]),
         library("OrgKeys", ["CryptoPrimitives", "AgeFormat", "BackupNames", "SystemIO"]),
-        library("Configuration", ["BackupNames", "SystemIO", .product(name: "TOMLKit", package: "TOMLKit")]),
+        library(
+            "Configuration", ["BackupNames", "Retention", "SystemIO", .product(name: "TOMLKit", package: "TOMLKit")]),
         library("Catalog", ["BackupNames", .product(name: "GRDB", package: "GRDB.swift")]),
         library(
             "BackupEngine",
             [
                 "Workers", "CryptoPrimitives", "AgeFormat", "SeekableZstd", "DiskImage", "BackupNames", "Archive",
                 "Storage",
-                "Manifest", "OrgKeys", "Catalog", "SystemIO", "RangeCache", logging,
+                "Manifest", "OrgKeys", "Catalog", "SystemIO", "RangeCache", "Retention", logging,
             ]),
         // The read-only checkers of file systems, and QEMU: programs of others, held tight.
         library("GuestChecks", ["BackupEngine", "DiskImage", "SystemIO", "Workers"]),
+        // Servers of network block devices, and image formats through qemu-nbd.
+        library("BlockSources", ["CNBD", "BackupEngine", "SystemIO", "Workers"]),
+        // Backups that take themselves.
+        library(
+            "Agent", ["BackupEngine", "BackupNames", "Catalog", "Manifest", "Retention", "Storage", "Workers", logging]),
         library(
             "Filesystem",
             [
@@ -89,11 +100,12 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "Daemon", "FuseBridge", "GuestChecks", "DiskImage", "BackupEngine", "Configuration", "Catalog",
+                "Daemon", "FuseBridge", "GuestChecks", "BlockSources", "DiskImage", "BackupEngine", "Configuration",
+                "Catalog",
                 "OrgKeys", "Storage",
                 "Workers",
                 "BackupNames", "SystemIO", "Archive", "Manifest", "CryptoPrimitives", "AgeFormat", "SeekableZstd",
-                "ReadTrace", logging,
+                "ReadTrace", "Retention", logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 
@@ -111,7 +123,7 @@ let package = Package(
             "BackupEngineTests",
             [
                 "BackupEngine", "AgeFormat", "Archive", "BackupNames", "Catalog", "CryptoPrimitives", "Manifest",
-                "OrgKeys", "SeekableZstd", "Storage", "StorageTesting", "Workers", logging,
+                "OrgKeys", "Retention", "SeekableZstd", "Storage", "StorageTesting", "Workers", logging,
             ]),
         tests("SignatureV4Tests", ["SignatureV4", "CryptoPrimitives"], exclude: ["sign-with-botocore.py"]),
         tests(
@@ -120,10 +132,17 @@ let package = Package(
         tests("HTTPTransportTests", ["HTTPTransport", "Workers"]),
         tests("BackupNamesTests", ["BackupNames"]),
         tests("DiskImageTests", ["DiskImage"]),
-        tests("GuestChecksTests", ["GuestChecks", "BackupEngine", "DiskImage"]),
+        tests("RetentionTests", ["Retention"]),
+        tests("GuestChecksTests", ["GuestChecks", "BackupEngine", "DiskImage", "SystemIO"]),
+        tests(
+            "BlockSourcesTests",
+            [
+                "BlockSources", "BackupEngine", "BackupNames", "Catalog", "CryptoPrimitives", "Manifest", "OrgKeys",
+                "Storage", "StorageTesting", "SystemIO", "Workers", "TestSupport", "holdfast", logging,
+            ]),
         tests("ManifestTests", ["Manifest", "AgeFormat", "BackupNames", "CryptoPrimitives"]),
         tests("OrgKeysTests", ["OrgKeys", "AgeFormat", "BackupNames", "CryptoPrimitives"]),
-        tests("ConfigurationTests", ["Configuration", "BackupNames"]),
+        tests("ConfigurationTests", ["Configuration", "BackupNames", "Retention"]),
         tests("CatalogTests", ["Catalog", "BackupNames", .product(name: "GRDB", package: "GRDB.swift")]),
         tests(
             "FilesystemTests",
@@ -133,12 +152,33 @@ let package = Package(
                 logging,
             ]),
         tests("ArchiveTests", ["Archive", "AgeFormat", "SeekableZstd", "CryptoPrimitives", "Workers"]),
+        tests(
+            "AgentTests",
+            [
+                "Agent", "BackupEngine", "AgeFormat", "Archive", "BackupNames", "Catalog", "OrgKeys", "Retention",
+                "Storage",
+                "StorageTesting", "Workers", logging,
+            ]),
         tests("ReadTraceTests", ["ReadTrace"]),
         tests("RangeCacheTests", ["RangeCache", "Archive", "SystemIO", "Workers", logging]),
+        // What libFuzzer calls, and the replay of what it found.
+        .target(
+            name: "FuzzEntries",
+            dependencies: [
+                "AgeFormat", "Archive", "Configuration", "CryptoPrimitives", "DiskImage", "HTTPTransport", "Manifest",
+                "S3Storage", "SeekableZstd", "Storage",
+            ], path: "Tests/FuzzEntries", swiftSettings: settings),
+        tests("FuzzCorpusTests", ["FuzzEntries"]),
         // The whole program over a real mount.
         tests(
             "Scenarios",
             ["holdfast", "TestSupport", "S3Storage", "Storage", "HTTPTransport", "CryptoPrimitives", "Workers"]),
-    ],
+    ]
+        + (isFuzzing
+            ? [
+                .executableTarget(
+                    name: "holdfast-fuzz", dependencies: ["FuzzEntries"], path: "Tests/Fuzz/main",
+                    swiftSettings: settings)
+            ] : []),
     swiftLanguageModes: [.v6]
 )

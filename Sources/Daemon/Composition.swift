@@ -28,7 +28,17 @@ package enum Composition {
         _ configuration: Configuration, usesRangeCache: Bool = false, log: Logger
     ) throws -> Engine {
         try StateFolder.makePrivate(configuration.stateDirectory, log)
-        let catalog = try Catalog(path: configuration.stateDirectory + "/catalog.sqlite")
+        let catalog = try Catalog(path: catalogPath(configuration)) { log.error("\($0)") }
+        return try engine(configuration, catalog, usesRangeCache: usesRangeCache, log)
+    }
+
+    static func catalogPath(_ configuration: Configuration) -> String {
+        configuration.stateDirectory + "/catalog.sqlite"
+    }
+
+    static func engine(
+        _ configuration: Configuration, _ catalog: Catalog, usesRangeCache: Bool = false, _ log: Logger
+    ) throws -> Engine {
         let plan = MemoryPlan(budgetByteCount: configuration.memoryBudgetByteCount)
         let uploadMemory = BufferPool(capacityByteCount: plan.uploadByteCount)
         let isOnlyBucket = configuration.backends.count(where: { $0.path == nil }) <= 1
@@ -60,7 +70,8 @@ package enum Composition {
                 frameByteCount: configuration.archive.frameByteCount, level: Int32(configuration.archive.level)),
             memoryBudgetByteCount: configuration.memoryBudgetByteCount,
             rangeCache: usesRangeCache ? rangeCache(configuration, log) : nil,
-            stateDirectory: configuration.stateDirectory, catalogCare: care, log: log)
+            stateDirectory: configuration.stateDirectory,
+            foreignCopyByteCount: UInt64(configuration.cache.foreignByteCount), catalogCare: care, log: log)
     }
 }
 

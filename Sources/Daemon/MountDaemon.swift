@@ -29,9 +29,8 @@ package enum MountDaemon {
             log.info("signal \(received): ending")
             session.stop()
         }
-        // The kernel has been answered once this returns: the mount serves.
-        var status = stat()
-        _ = stat(mountpoint + "/status.json", &status)
+        // Not found out by a look into the mount: a process that is killed while it waits for itself hangs for good.
+        session.waitUntilServing()
         // What is on the disk can be read from the first moment on, also of a store that is away.
         if engine.rangeCache?.waitUntilOpened(milliseconds: openingMilliseconds) == false {
             log.warning("the disk cache is slow to open: until it is there its backends are read")
@@ -98,5 +97,5 @@ package enum MountDaemon {
     /// For uploads to be aborted at their stores. What a store that is away still has, the next start removes.
     private static let endingMilliseconds = 2000
     private static let closingMilliseconds = 2000
-    private static let careMilliseconds = 2000
+    private static let careMilliseconds = 5000
 }

@@ -166,6 +166,8 @@ extension BackupFilesystem {
 
     /// The kernel says that the caller has a signal. Any thread; does not wait.
     package func interrupt(_ call: StagedCall, _ handle: UInt64) {
+        // An `open` has no handle yet, and nobody's backup ends with it.
+        if handle == 0 { return call.watch {} }
         guard case .staged(let file, true)? = try? handles.content(handle) else { return }
         call.watch { file.cancel("process \(call.thread), which waited, was ended by a signal") }
     }

@@ -42,6 +42,7 @@ package final class BackupFilesystem: Sendable {
     /// Ends what waits: reads that are not answered and writers get an error, nothing half-done stays. What is cached can
     /// still be read. Waits for no store.
     package func close() {
+        engine.giveUpLocalCopies()
         readPath.close()
         staging.close()
     }
@@ -194,24 +195,28 @@ package final class BackupFilesystem: Sendable {
     // MARK: Reading
 
     /// Opens a file. Everything but staging is read-only (EROFS).
-    package func open(_ number: UInt64, _ intent: OpenIntent) throws -> UInt64 {
+    ///
+    /// Opening the image of a foreign archive waits for its local copy; `call` can be interrupted meanwhile.
+    package func open(_ number: UInt64, _ intent: OpenIntent, _ call: StagedCall? = nil) throws -> UInt64 {
         let node = try nodes.node(number)
         if case .staged(let name) = node { return try openStaged(name, intent) }
         guard !intent.forWriting, !intent.truncates else {
             throw FileSystemError(.readOnly, "only staging can be written to")
         }
-        return handles.add(try content(of: node))
+        return handles.add(try content(of: node, call))
     }
 
-    private func content(of node: Node) throws -> HandleTable.Content {
+    private func content(of node: Node, _ call: StagedCall?) throws -> HandleTable.Content {
         switch node {
         case .raw(let identifier):
-            let disk = try disk(identifier)
+            let disk = try disks.disk(identifier, .image, call)
             return .disk(makeView(disk, 0..<disk.byteCount))
         case .partition(let identifier, let number):
             let partition = try tree.partition(identifier, number)
             return .disk(
-                makeView(try disk(identifier), partition.rawOffset..<partition.rawOffset + partition.byteCount))
+                makeView(
+                    try disks.disk(identifier, .image, call),
+                    partition.rawOffset..<partition.rawOffset + partition.byteCount))
         case .archive(let identifier):
             let disk = try disks.disk(identifier, .archive)
             return .disk(makeView(disk, 0..<disk.byteCount))

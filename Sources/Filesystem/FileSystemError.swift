@@ -93,8 +93,8 @@ package struct FileSystemError: Error, CustomStringConvertible {
                 .inputOutput
             case .backendUnavailable: .inputOutput
             case .backendTimedOut: .timedOut
-            case .backendDenied: .accessDenied
-            case .backendFull: .noSpace
+            case .backendDenied, .held: .accessDenied
+            case .backendFull, .noRoom: .noSpace
             case .busy: .busy
             }
         self.init(code, error.detail)

@@ -17,11 +17,12 @@ package final class OpenDisk: Sendable {
     private let readPath: ReadPath
     private let viewCount = Atomic(0)
 
-    init(_ part: Part = .image, of backup: OpenBackup, serial: UInt64, readPath: ReadPath) {
+    /// An image must be one that is read at random.
+    init(_ part: Part = .image, of backup: OpenBackup, serial: UInt64, readPath: ReadPath) throws(EngineError) {
         self.backup = backup
         switch part {
         case .image:
-            content = ImageContent(reader: backup.reader)
+            content = ImageContent(reader: try backup.reader)
             pathInTree = backup.identifier.pathInTree
         case .archive:
             content = ArchiveContent(source: backup.replicatedSource)

@@ -36,8 +36,11 @@ final class OpenDisks: Sendable {
         self.readPath = readPath
     }
 
-    /// Opens a disk, or finds it open. No request is made: everything comes from the catalog.
-    func disk(_ identifier: BackupIdentifier, _ part: OpenDisk.Part = .image) throws -> OpenDisk {
+    /// Opens a disk, or finds it open. No request is made: everything comes from the catalog. Only the image of a foreign archive
+    /// blocks, for as long as its local copy takes to be made, or until the call is given up.
+    func disk(
+        _ identifier: BackupIdentifier, _ part: OpenDisk.Part = .image, _ call: StagedCall? = nil
+    ) throws -> OpenDisk {
         // A backup that was removed must not be opened from memory.
         guard let header = try engine.catalog.archiveHeader(identifier) else {
             throw FileSystemError(.notFound, "\(identifier)")
@@ -53,15 +56,18 @@ final class OpenDisks: Sendable {
         if let found { return found }
         let backup: OpenBackup
         do throws(EngineError) {
-            backup = try engine.open(identifier)
+            backup = try part == .archive ? engine.open(identifier) : openAtRandom(identifier, call)
         } catch {
+            if call?.hasGivenUp == true {
+                throw FileSystemError(.interrupted, "\(identifier): the wait for its local copy was interrupted")
+            }
             engine.log.error("\(identifier) cannot be opened: \(error)")
             throw FileSystemError(error)
         }
-        let (disk, rest): (OpenDisk, [OpenDisk]) = state.withLock { state in
+        let (disk, rest): (OpenDisk, [OpenDisk]) = try state.withLock { state in
             // Of many who open it at once one comes first; they must share its frames.
             if let disk = Self.find(key, header, state) { return (disk, Self.keep(disk, &state)) }
-            let disk = OpenDisk(part, of: backup, serial: state.nextSerial, readPath: readPath)
+            let disk = try OpenDisk(part, of: backup, serial: state.nextSerial, readPath: readPath)
             state.nextSerial += 1
             state.open = state.open.filter { $0.value.disk != nil }
             state.open[key] = Weak(disk: disk)
@@ -71,9 +77,25 @@ final class OpenDisks: Sendable {
         return disk
     }
 
+    /// Disks that nobody has open any more keep their local copies: they are let go where those leave no room for another.
+    private func openAtRandom(_ identifier: BackupIdentifier, _ call: StagedCall?) throws(EngineError) -> OpenBackup {
+        let isGivenUp = { call?.hasGivenUp == true }
+        do throws(EngineError) {
+            return try engine.openAtRandom(identifier, unless: isGivenUp)
+        } catch {
+            guard error.code == .noRoom else { throw error }
+            let dropped = state.withLock { state in
+                defer { state.kept = [] }
+                return state.kept
+            }
+            guard !dropped.isEmpty else { throw error }
+        }
+        return try engine.openAtRandom(identifier, unless: isGivenUp)
+    }
+
     private static func find(_ key: Key, _ header: [UInt8], _ state: State) -> OpenDisk? {
         // Another backup may have been made under the name of one that was withdrawn.
-        guard let disk = state.open[key]?.disk, disk.backup.reader.access.header == header else { return nil }
+        guard let disk = state.open[key]?.disk, disk.backup.header == header else { return nil }
         return disk
     }
 

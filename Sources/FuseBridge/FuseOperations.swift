@@ -101,10 +101,10 @@ enum FuseOperations {
 
     private static func addFiles(_ table: inout fuse_lowlevel_ops) {
         table.open = { request, number, file in
-            answer(request) { filesystem, _, _ in
+            answerStaged(request, file) { filesystem, _, call in
                 guard let file else { throw FileSystemError(.invalid, "open without its arguments") }
                 var opened = file.pointee
-                opened.fh = try filesystem.open(number, intent(file.pointee.flags))
+                opened.fh = try filesystem.open(number, intent(file.pointee.flags), call)
                 opened.direct_io = 1
                 return { [opened] in $0.opened(opened) }
             }
@@ -233,7 +233,7 @@ private func answer(
     }
 }
 
-/// As `answer`, for what may wait in staging: the kernel's interrupts are told to the file system meanwhile.
+/// As `answer`, for what may wait, in staging or for a local copy: the kernel's interrupts are told to the file system meanwhile.
 private func answerStaged(
     _ request: fuse_req_t?, _ file: UnsafeMutablePointer<fuse_file_info>?,
     _ body: (BackupFilesystem, UInt64, StagedCall) throws -> ((consuming FuseReply) -> Void)

@@ -24,6 +24,8 @@ package final class FuseSession: Sendable {
     private struct State {
         var threads: [pthread_t] = []
         var idle = 0
+        /// The kernel's first request, which all others wait for, has been answered.
+        var isServing = false
         var isStopping = false
         /// The session is destroyed: nothing may be asked of it any more.
         var isFinished = false
@@ -66,6 +68,11 @@ package final class FuseSession: Sendable {
     package func start() {
         Self.wakeSignalIsHarmless
         startThread()
+    }
+
+    /// Waits until requests are answered, or the session is stopping.
+    package func waitUntilServing() {
+        state.wait { $0.isServing || $0.isStopping ? () : nil }
     }
 
     /// Waits until the file system is unmounted by anybody, or `stop` is called.
@@ -139,6 +146,7 @@ package final class FuseSession: Sendable {
             }
             if needsAnother { startThread() }
             fuse_session_process_buf(session, &buffer)
+            if !state.withLockQuietly({ $0.isServing }) { state.withLock { $0.isServing = true } }
             let ends = state.withLockQuietly { state in
                 if state.idle >= Self.idleLimit || state.isStopping { return true }
                 state.idle += 1

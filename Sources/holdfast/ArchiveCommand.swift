@@ -11,8 +11,10 @@ internal import Workers
 
 struct ArchiveCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "archive", abstract: "Work on a bare archive file and a key, without catalog or configuration.",
-        subcommands: [DecodeCommand.self, InspectCommand.self])
+        commandName: "archive",
+        abstract:
+            "Work on a bare archive file and a key, without catalog or configuration; import one that lies at a backend.",
+        subcommands: [DecodeCommand.self, InspectCommand.self, ArchiveImportCommand.self])
 }
 
 struct BareArchiveOptions: ParsableArguments {

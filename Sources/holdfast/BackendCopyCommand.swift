@@ -18,7 +18,7 @@ struct BackendCopyCommand: ParsableCommand {
     @Option(help: "The backend that they are copied to.") var to: String
 
     func run() throws {
-        let failure: EngineError? = try common.withEngine { engine, _ in
+        let failure: EngineError? = try common.withEngine(changesCatalog: true) { engine, _ in
             let target = try engine.backend(ResourceName(to)).name
             try engine.cleanUpAfterCrash(only: target)
             let identifiers = try engine.select(names).filter { $0.backend != target }

@@ -4,8 +4,8 @@ internal import Catalog
 
 /// The start of a backup's name, `[BACKEND:][ORG[/VM[/DATE[/DISK]]]]`: as many parts as are given must match.
 struct ListFilter {
-    private let backend: String?
-    private let parts: [String]
+    fileprivate let backend: String?
+    fileprivate let parts: [String]
 
     init(_ text: String) throws {
         var rest = Substring(text)
@@ -25,6 +25,14 @@ struct ListFilter {
         if let backend, "\(identifier.backend)" != backend { return false }
         let own = ["\(identifier.org)", "\(identifier.vm)", "\(identifier.date)", "\(identifier.disk)"]
         return zip(parts, own).allSatisfy { $0 == $1 }
+    }
+}
+
+extension ListFilter {
+    /// Whether backups of a disk can match: a backend and a date name backups, not disks.
+    func matches(_ disk: DiskName) -> Bool {
+        let own = ["\(disk.org)", "\(disk.vm)", "\(disk.disk)"]
+        return backend == nil && parts.count <= 3 && zip(parts, own).allSatisfy { $0 == $1 }
     }
 }
 

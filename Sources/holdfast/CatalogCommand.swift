@@ -5,7 +5,10 @@ internal import BackupNames
 struct CatalogCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "catalog", abstract: "The catalog of backups.",
-        subcommands: [RebuildCommand.self, RefreshCommand.self])
+        subcommands: [
+            RebuildCommand.self, RefreshCommand.self, CatalogCopiesCommand.self, CatalogCopyCommand.self,
+            CatalogRestoreCommand.self, CatalogCheckCommand.self,
+        ])
 }
 
 /// A sidecar or archive that was looked at and not taken in.
@@ -28,12 +31,13 @@ struct RebuildCommand: ParsableCommand {
         let registered: [String]
         let known: [String]
         let left_over: [String]
+        let gone: [Refusal]
         let refused: [Refusal]
         let refused_count: Int
     }
 
     func run() throws {
-        let refusals = try common.withEngine { engine, _ in
+        let refusals = try common.withEngine(changesCatalog: true) { engine, _ in
             // What an interrupted backup left is no backup.
             try engine.cleanUpAfterCrash()
             let names = try backend.map { [try ResourceName($0)] } ?? engine.backends.keys.sorted()
@@ -41,12 +45,13 @@ struct RebuildCommand: ParsableCommand {
             var worst: EngineError?
             for name in names {
                 let result = try engine.rebuildCatalog(from: engine.backend(name))
-                worst = worst ?? result.refused.first?.error
+                worst = worst ?? result.refused.first?.error ?? result.gone.first?.error
                 results.append(
                     Result(
                         backend: "\(name)", registered: result.registered.map(\.description),
                         known: result.known.map(\.description),
                         left_over: result.leftOvers,
+                        gone: result.gone.map { Refusal(object: "\($0.identifier)", error: $0.error.detail) },
                         refused: result.refused.map { Refusal(object: $0.name, error: $0.error.detail) },
                         refused_count: result.refusedCount))
             }
@@ -60,6 +65,7 @@ struct RebuildCommand: ParsableCommand {
                     for name in result.left_over {
                         StandardStream.error.write("left over: \(name): a later wrapping of the backup is registered\n")
                     }
+                    for gone in result.gone { StandardStream.error.write("gone: \(gone.error)\n") }
                     for refusal in result.refused { StandardStream.error.write("refused: \(refusal.error)\n") }
                 }
             }
@@ -93,7 +99,7 @@ struct RefreshCommand: ParsableCommand {
     }
 
     func run() throws {
-        let refusals = try common.withEngine { engine, _ in
+        let refusals = try common.withEngine(changesCatalog: true) { engine, _ in
             let names = try backend.map { [try ResourceName($0)] } ?? engine.backends.keys.sorted()
             var results: [Result] = []
             var worst: EngineError?

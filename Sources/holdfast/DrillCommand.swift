@@ -20,6 +20,10 @@ struct DrillCommand: ParsableCommand {
             --check fs has e2fsck, xfs_repair, btrfs check, ntfsfix, fsck.vfat or fsck.exfat look at each partition, without writing, through a mount \
             of this command's own. A file system that was mounted when the backup was made `needs recovery`, as after a power cut.
 
+            --boot starts the disk in QEMU, with KVM where it can be used. What the guest writes stays in memory; it has no network. The \
+            drill fails when the text (--expect, or `expect` in [drills] of the configuration, also for an org and a vm) does not come \
+            before the guest gets no further.
+
             --due takes the newest backup of each disk whose last good drill is older than `every` in [drills] of the \
             configuration (30 days; an org can have its own), and of each that never had one.
             """)
@@ -33,6 +37,7 @@ struct DrillCommand: ParsableCommand {
     @Option(help: "How much data the image in that folder may have, such as 100GiB.") var cap: String?
     @Option(help: "Also look at what was restored; fs: the file systems, by their own read-only checkers.")
     var check: [Inspection] = []
+    @OptionGroup var boot: BootOptions
     @Flag(help: "Print the results as JSON.") var json = false
 
     enum Inspection: String, ExpressibleByArgument, CaseIterable { case fs }
@@ -52,13 +57,14 @@ struct DrillCommand: ParsableCommand {
     func run() throws {
         let cancellation = Cancellation()
         // Before any other thread: a mount and a child of ours are not left behind.
-        if !check.isEmpty { EndingSignals().setHandler { _ in cancellation.cancel() } }
-        let outcome = try common.withEngine { engine, configuration in
+        if !check.isEmpty || boot.boot { EndingSignals().setHandler { _ in cancellation.cancel() } }
+        let outcome = try common.withEngine(changesCatalog: true) { engine, configuration in
             let inspection = GuestInspection(
-                checksFileSystems: check.contains(.fs), stateDirectory: configuration.stateDirectory,
+                checksFileSystems: check.contains(.fs), boot: boot, configuration: configuration,
                 cancellation: cancellation)
             var drills = Drills(target: target, inspection: inspection, isQuiet: json)
             for identifier in try chosen(engine, configuration).prefix(limit ?? .max) {
+                if name != nil { try inspection.checkIsPossible(identifier) }
                 drills.run(identifier, engine)
                 try cancellation.check()
             }

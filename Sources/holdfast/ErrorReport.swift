@@ -71,9 +71,10 @@ struct ErrorReport {
         case .notAuthentic, .swapped, .damaged, .truncated, .sidecarMissing: 5
         case .backendUnavailable, .backendTimedOut, .backendDenied, .backendFull: 6
         case .source, .emptyImage, .incompleteImage: 7
-        case .target, .targetInUse, .targetTooSmall: 8
+        case .target, .targetInUse, .targetTooSmall, .noRoom: 8
         case .catalog: 9
         case .alreadyExists, .busy, .cancelled: 12
+        case .held: 14
         }
     }
 }

@@ -1,3 +1,4 @@
+internal import ArgumentParser
 internal import BackupEngine
 internal import BackupNames
 internal import Configuration
@@ -23,17 +24,49 @@ final class Cancellation: Sendable {
 /// What a drill looks at in a restored disk, through a mount of its own: nothing decrypted gets to a disk of ours.
 struct GuestInspection {
     let checksFileSystems: Bool
-    let stateDirectory: String
+    let boot: BootOptions
+    let configuration: Configuration
     let cancellation: Cancellation
 
+    /// What was asked for one disk by name must not be left out because the configuration says nothing of it.
+    func checkIsPossible(_ identifier: BackupIdentifier) throws {
+        guard boot.boot, boot.guestBoot(of: identifier, in: "", configuration, reads: { 0 }) == nil else { return }
+        throw ValidationError("--boot waits for a text: --expect TEXT, or `expect` in [drills] of the configuration")
+    }
+
     func run(_ identifier: BackupIdentifier, _ engine: Engine) throws(EngineError) -> [DrillCheck] {
-        guard checksFileSystems else { return [] }
+        guard checksFileSystems || boot.boot else { return [] }
         let mount: PrivateMount
         do {
-            mount = try PrivateMount(engine, in: stateDirectory + "/run")
+            mount = try PrivateMount(engine, in: configuration.stateDirectory + "/run")
         } catch {
             throw EngineError(.target, "the backup cannot be looked into: \(error)", cause: error)
         }
+        var checks: [DrillCheck] = []
+        if checksFileSystems { checks += try checkFileSystems(identifier, engine, mount) }
+        if boot.boot { checks.append(try boot(identifier, mount)) }
+        return checks
+    }
+
+    private func boot(_ identifier: BackupIdentifier, _ mount: PrivateMount) throws(EngineError) -> DrillCheck {
+        func notChecked(_ reason: String) -> DrillCheck {
+            DrillCheck(
+                check: "boot", file: "\(identifier.disk).raw", outcome: .notChecked, milliseconds: 0, detail: reason)
+        }
+        guard "\(identifier.disk)" == "disk" else { return notChecked("not the root disk") }
+        let folder = mount.path(of: identifier)
+        guard var guest = boot.guestBoot(of: identifier, in: folder, configuration, reads: mount.readCount) else {
+            return notChecked("the configuration does not tell what to expect of it")
+        }
+        guest.isCancelled = { [cancellation] in cancellation.isCancelled }
+        let check = guest.run()
+        try cancellation.check()
+        return check
+    }
+
+    private func checkFileSystems(
+        _ identifier: BackupIdentifier, _ engine: Engine, _ mount: PrivateMount
+    ) throws(EngineError) -> [DrillCheck] {
         let backup = try engine.open(identifier)
         let name = "\(identifier.disk).raw"
         var ranges = [name: 0..<backup.manifest.rawByteCount]

@@ -21,7 +21,7 @@ struct HoldfastCommand: ParsableCommand {
         subcommands: [
             MountCommand.self, BackupCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self,
             VerifyCommand.self, DrillCommand.self, StatusCommand.self, KeysCommand.self, BackendCommand.self,
-            CatalogCommand.self,
+            CatalogCommand.self, HoldCommand.self, PruneCommand.self,
             ArchiveCommand.self, WarmupCommand.self,
         ])
 
@@ -31,6 +31,7 @@ struct HoldfastCommand: ParsableCommand {
         signal(SIGPIPE, SIG_IGN)
         do {
             // Before anything is read that could be a secret.
+            ProcessMemory.returnWhatIsFreed()
             try ProcessHardening.apply()
             var command = try parseAsRoot()
             try command.run()

@@ -26,7 +26,10 @@ struct MountCommand: ParsableCommand {
         let configuration = try Configuration.load(path: file == "-" ? common.config : file)
         let options = try MountOptions(parsing: options)
         let mountpoint = try Mountpoint.check(directory)
-        if !BackgroundStart.isChild { try check(configuration) }
+        if !BackgroundStart.isChild {
+            warnOfOwners(configuration, options)
+            try check(configuration)
+        }
         if !foreground, !BackgroundStart.isChild {
             return try startInBackground(configuration, mountpoint)
         }
@@ -45,11 +48,27 @@ struct MountCommand: ParsableCommand {
         ServiceManager.notify("STOPPING=1")
     }
 
-    /// Says what is wrong with the backends, which keeps nothing from being mounted as long as one of them could work: what is
+    /// Only its own user gets into a mount without `allow_other`, whatever the configuration says of others.
+    private func warnOfOwners(_ configuration: Configuration, _ options: MountOptions) {
+        guard !options.kernelOptions.contains("allow_other"),
+            let org = configuration.orgs.first(where: { $0.access != nil })?.name
+        else { return }
+        StandardStream.error.write(
+            "warning: org \"\(org)\" has an owner, who does not get into the mount without -o allow_other\n")
+    }
+
+    /// Looks at the catalog. Then says what is wrong with the backends, which keeps nothing from being mounted as long as one of them could work: what is
     /// away may come back, and the others are needed now.
     private func check(_ configuration: Configuration) throws {
         let log = Logger(label: "holdfast") { _ in
             LineLogHandler(descriptor: StandardStream.error.rawValue, level: .warning, showsTime: false)
+        }
+        do {
+            let repair = try Composition.checkCatalog(configuration, repairs: true, log: log)
+            for line in repair?.report ?? [] { log.error("\(line)") }
+        } catch {
+            // What opens is better than nothing, for every row is proven before it is used; the mount tries again.
+            ErrorReport(error)?.print()
         }
         let engine = try Composition.engine(configuration, log: log)
         defer { engine.close() }

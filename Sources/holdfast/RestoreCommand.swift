@@ -47,7 +47,7 @@ struct RestoreCommand: ParsableCommand {
     }
 
     func run() throws {
-        let isComplete = try common.withEngine(usesRangeCache: true) { engine, _ in
+        let isComplete = try common.withEngine(usesRangeCache: true, changesCatalog: true) { engine, _ in
             let identifier = try engine.find(name)
             let line = ProgressLine()
             defer { line.end() }

@@ -29,7 +29,7 @@ struct RewrapKeys: ParsableCommand {
     }
 
     func run() throws {
-        let failure: EngineError? = try common.withEngine { engine, _ in
+        let failure: EngineError? = try common.withEngine(changesCatalog: true) { engine, _ in
             let filter = try pattern.map { try ListFilter($0) }
             let needs = try engine.backupsToRewrap(ResourceName(org)) { filter?.matches($0) ?? true }
             if dryRun {

@@ -12,9 +12,10 @@ struct CommonOptions: ParsableArguments {
     @Option(help: "The configuration file (else $HOLDFAST_CONFIG, /etc/holdfast/config.toml, the embedded default).")
     var config: String?
 
-    /// Runs `body` with an engine as configured, whose log goes to standard error from warnings on.
+    /// Runs `body` with an engine as configured, whose log goes to standard error from warnings on. One that may change the
+    /// catalog has it copied to the backends at its end, whatever came of it.
     func withEngine<Result>(
-        usesRangeCache: Bool = false, _ body: (Engine, Configuration) throws -> Result
+        usesRangeCache: Bool = false, changesCatalog: Bool = false, _ body: (Engine, Configuration) throws -> Result
     ) throws -> Result {
         let configuration = try Configuration.load(path: config)
         let log = Logger(label: "holdfast") { _ in
@@ -22,6 +23,7 @@ struct CommonOptions: ParsableArguments {
         }
         let engine = try Composition.engine(configuration, usesRangeCache: usesRangeCache, log: log)
         defer { engine.close() }
+        defer { if changesCatalog { engine.copyCatalogBriefly() } }
         return try body(engine, configuration)
     }
 }

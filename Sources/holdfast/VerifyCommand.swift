@@ -10,7 +10,8 @@ struct VerifyCommand: ParsableCommand {
         commandName: "verify", abstract: "Check backups, from a look at what is there down to the hash of the disk.",
         discussion: """
             Each finding names the place in the archive and the raw bytes that it costs. What was found, and when, is \
-            remembered: `list`, `show`, `status` and the mount tell it.
+            remembered: `list`, `show`, `status` and the mount tell it. With --repair an archive that is damaged is written \
+            anew from what it and its replicas have, and a sidecar from the catalog.
             """)
 
     @OptionGroup var common: CommonOptions
@@ -22,6 +23,10 @@ struct VerifyCommand: ParsableCommand {
     @Flag(help: "Also the hash of the archive, which is fetched: needs no key.") var archive = false
     @Flag(help: "Also every frame, and the hash of the disk. This is what is done unless said otherwise.") var raw =
         false
+    @Flag(
+        help: "Put the good bytes back where something is wrong, from replicas and the catalog. Needs a key that reads."
+    )
+    var repair = false
     @Option(
         help: ArgumentHelp(
             "Check only what is due at this rate, such as 14%/day: oldest check first, and some frames at random.",
@@ -38,6 +43,7 @@ struct VerifyCommand: ParsableCommand {
         if let egress, SizeText.byteCount(egress) == nil {
             throw ValidationError("--egress wants a size, such as 50GiB")
         }
+        guard sample == nil || !repair else { throw ValidationError("--repair goes without --sample") }
         guard sample == nil || !presence else { throw ValidationError("--sample goes with --archive or --raw") }
         guard all || !names.isEmpty || sample != nil else { throw ValidationError("name a backup, or say --all") }
         guard !all || names.isEmpty else { throw ValidationError("--all goes without names") }
@@ -50,12 +56,13 @@ struct VerifyCommand: ParsableCommand {
 
     func run() throws {
         if let sample, let rate = ScrubRate(sample) { return try scrub(rate) }
-        let failure: EngineError? = try common.withEngine { engine, _ in
+        let failure: EngineError? = try common.withEngine(changesCatalog: true) { engine, _ in
             let identifiers =
                 try names.count == 1 && isOneName ? [engine.find(names[0])] : engine.select(names)
             let line = ProgressLine()
             defer { line.end() }
             var reports: [CheckReport] = []
+            var repaired: [BackupIdentifier: String] = [:]
             var first: EngineError?
             for (index, identifier) in identifiers.enumerated() {
                 let phase = identifiers.count == 1 ? "verify" : "verify \(index + 1)/\(identifiers.count)"
@@ -64,7 +71,15 @@ struct VerifyCommand: ParsableCommand {
                     line.end()
                     reports.append(report)
                     if !json { show(report, engine) }
-                    if let finding = report.findings.first { first = first ?? finding.error }
+                    guard let finding = report.findings.first else { continue }
+                    guard repair else {
+                        first = first ?? finding.error
+                        continue
+                    }
+                    let result = try engine.repair(report) { line.show("repair", $0, $1) }
+                    line.end()
+                    repaired[identifier] = result.what
+                    if !json { show(result, identifier) }
                 } catch {
                     line.end()
                     // The first one is told at the end, with the exit code.
@@ -72,7 +87,7 @@ struct VerifyCommand: ParsableCommand {
                     first = first ?? error
                 }
             }
-            if json { try printReports(reports, engine) }
+            if json { try printReports(reports, engine, repaired) }
             return first
         }
         if let failure { throw failure }
@@ -82,7 +97,7 @@ struct VerifyCommand: ParsableCommand {
 
     /// What is due.
     private func scrub(_ rate: ScrubRate) throws {
-        let failure: EngineError? = try common.withEngine { engine, _ in
+        let failure: EngineError? = try common.withEngine(changesCatalog: true) { engine, _ in
             let line = ProgressLine()
             defer { line.end() }
             var random = SystemRandomNumberGenerator()
@@ -136,6 +151,13 @@ struct VerifyCommand: ParsableCommand {
         StandardStream.output.write(text)
     }
 
+    private func show(_ result: RepairResult, _ identifier: BackupIdentifier) {
+        StandardStream.output.write("repaired    \(identifier): \(result.what)\n")
+        if case .archiveWithRemains(let error) = result {
+            StandardStream.error.write("warning: \(error)\nhint: every start tries again to remove it\n")
+        }
+    }
+
     private struct Finding: Encodable {
         let code: String
         let detail: String
@@ -159,9 +181,12 @@ struct VerifyCommand: ParsableCommand {
         let fetched_bytes: UInt64
         let findings: [Finding]
         let lost: [LostRangeRow]
+        let repaired: String?
     }
 
-    private func printReports(_ reports: [CheckReport], _ engine: Engine) throws {
+    private func printReports(
+        _ reports: [CheckReport], _ engine: Engine, _ repaired: [BackupIdentifier: String] = [:]
+    ) throws {
         let results = reports.map { report in
             Result(
                 backup: "\(report.identifier)", depth: report.depth.rawValue, good: report.isGood,
@@ -176,10 +201,20 @@ struct VerifyCommand: ParsableCommand {
                         archive_size: damage.map { UInt64($0.archiveRange.count) }, frame: damage?.frame,
                         raw_offset: damage?.rawRange.lowerBound, raw_size: damage.map { UInt64($0.rawRange.count) },
                         healed: damage?.isHealed)
-                }, lost: report.lost(engine).map(LostRangeRow.init))
+                }, lost: report.lost(engine).map(LostRangeRow.init), repaired: repaired[report.identifier])
         }
         if names.count == 1, isOneName, let only = results.first { return try printJSON(only) }
         try printJSON(results)
+    }
+}
+
+extension RepairResult {
+    var what: String {
+        switch self {
+        case .archive, .archiveWithRemains: "archive"
+        case .sidecar: "sidecar"
+        case .nothing: "nothing"
+        }
     }
 }
 

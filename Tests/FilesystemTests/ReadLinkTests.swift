@@ -111,7 +111,7 @@ struct ReadLinkTests {
             store.forgetRequests()
             let slices = try bench.filesystem.readWaiting(handle, at: UInt64(offset), count: 4096)
             #expect(slices.flatMap { Array($0.bytes) } == Array(image[offset..<offset + 4096]))
-            let layout = view.disk.backup.reader.layout
+            let layout = try view.disk.backup.reader.layout
             #expect(store.requests.map(\.range) == [layout.run(ofFrames: frame..<frame + 1).archiveRange])
         }
         bench.filesystem.release(handle)
@@ -328,7 +328,7 @@ struct HangingReadTests {
         defer { path.close() }
         bench.store.hang()
         let identifier = try #require(try bench.tree.engine.catalog.allBackups().first).identifier
-        let disk = OpenDisk(of: try bench.tree.engine.open(identifier), serial: 77, readPath: path)
+        let disk = try OpenDisk(of: try bench.tree.engine.open(identifier), serial: 77, readPath: path)
         let view = DiskView(disk: disk, range: 0..<disk.byteCount)
         guard case .pending(let read) = view.read(at: 0, count: 4096) else {
             Issue.record("answered at once")

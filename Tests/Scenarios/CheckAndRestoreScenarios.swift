@@ -83,6 +83,33 @@ extension Scenarios {
             #expect(try bench.shell("holdfast restore local:acme/web/latest out2.raw --config c.toml").status == 5)
         }
 
+        @Test(.timeLimit(.minutes(2)), arguments: BenchPlace.usual)
+        func `a damaged archive is repaired from its replica, and the mount goes on`(place: BenchPlace) throws {
+            let bench = try makeBench(mounts: true, on: place)
+            try bench.run("holdfast backend copy acme/web --to second --config c.toml")
+            let archive = try #require(bench.archives.first)
+            try bench.fetch(archive, as: "archive")
+            try bench.run(
+                "python3 -c \"b=bytearray(open('archive','rb').read()); b[2500000]^=1; open('archive','wb').write(b)\"")
+            try bench.replace(archive, with: "archive")
+            try bench.run("exec 3< '\(bench.latest)/disk.raw'; head -c 1M <&3 >/dev/null")
+            let repaired = try bench.shell("holdfast verify local:acme/web/latest --repair --config c.toml")
+            #expect(repaired.status == 0 && repaired.output.contains("repaired    local:acme/web/"), "\(repaired)")
+            #expect(repaired.output.contains("BAD  "), "what was found is said: \(repaired)")
+            // From here on it has to be good by itself.
+            try bench.run("rm -rf second/acme && cmp a.raw '\(bench.latest)/disk.raw'")
+            try bench.run("holdfast verify local:acme/web/latest --config c.toml", seconds: 60)
+            #expect(try bench.archives.count == 1 && bench.archives.first != archive)
+            // Now there is no other copy, and that is what is said.
+            let now = try #require(bench.archives.first)
+            try bench.fetch(now, as: "archive")
+            try bench.run(
+                "python3 -c \"b=bytearray(open('archive','rb').read()); b[2500000]^=1; open('archive','wb').write(b)\"")
+            try bench.replace(now, with: "archive")
+            let failed = try bench.shell("holdfast verify local:acme/web/latest --repair --json --config c.toml 2>&1")
+            #expect(failed.status == 5 && failed.output.contains("no copy has the archive's bytes"), "\(failed)")
+        }
+
         @Test(.timeLimit(.minutes(2)), .enabled(if: S3Server.Kind.ceph.isInstalled, "Ceph is not installed"))
         func
             `what was there is written over after one download, or two that were announced, and a replica stands in when the bucket is away`()

@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Testing
 
 extension Scenarios {
@@ -154,6 +155,75 @@ extension Scenarios {
             try bench.run("holdfast drill acme/web/latest --check fs --config c.toml")
             #expect(try bench.run("ls -A state/run") == "")
             #expect(try bench.run("sqlite3 state/catalog.sqlite 'select count(*) from run'") == "1")
+        }
+
+        /// A disk whose boot sector writes a text to the first serial port and halts (`GuestBootTests` explains the code).
+        private func makeBootDisk(_ bench: MountBench, saying text: String) throws {
+            try bench.run(
+                """
+                python3 -c "
+                out=lambda p,v: bytes([0xba,p&255,p>>8,0xb0,v,0xee])
+                code=bytes.fromhex('fa31c08ed8')+out(0x3f9,0)+out(0x3fb,0x80)+out(0x3f8,1)+out(0x3f9,0)+out(0x3fb,3)
+                loop=bytes.fromhex('ac84c0741288c4bafd03eca82074fb88e0baf803eeebe9f4ebfd')
+                code+=bytes([0xbe])+(0x7c00+len(code)+3+len(loop)).to_bytes(2,'little')+loop+b'\(text)'+bytes(1)
+                disk=bytearray(code.ljust(1<<20,bytes(1)))
+                disk[446:462]=bytes.fromhex('800002008300000001000000ff070000'); disk[510:512]=b'\\x55\\xaa'
+                open('boot.raw','wb').write(disk)"
+                """)
+        }
+
+        @Test(
+            .timeLimit(.minutes(3)),
+            .enabled(if: access("/usr/bin/qemu-system-x86_64", X_OK) == 0, "QEMU is not installed"))
+        func `a drill boots the disk, and one that does not say what is expected has failed`() throws {
+            let bench = try MountBench(
+                mounts: false,
+                config: "[orgs.acme.drills]\nmemory = \"64MiB\"\n[orgs.acme.vms.web.drills]\nexpect = \"holdfast-ok\"")
+            try makeBootDisk(bench, saying: "holdfast-ok")
+            try bench.run("holdfast backup boot.raw --org acme --vm web --config c.toml")
+            // By the configuration of the vm.
+            let good = try bench.run(
+                "holdfast drill --due --boot --boot-patience 60s --json --config c.toml | jq -r '.[0].checks[0] | .check, .outcome'",
+                seconds: 100)
+            #expect(good == "boot\ngood")
+            #expect(try bench.run("holdfast status acme --config c.toml").contains("measured"))
+
+            try makeBootDisk(bench, saying: "panic")
+            try bench.run("holdfast backup boot.raw --org acme --vm db --config c.toml")
+            let unasked = try bench.shell("holdfast drill acme/db/latest --boot --config c.toml")
+            #expect(unasked.status == 64 && unasked.output.contains("--expect"), "\(unasked)")
+            let bad = try bench.shell(
+                "holdfast drill acme/db/latest --boot --expect holdfast-ok --boot-patience 3s --config c.toml",
+                seconds: 100)
+            #expect(bad.status == 21 && bad.output.contains("boot of disk.raw: bad"), "\(bad)")
+            #expect(bad.output.contains("no output and no read"), "\(bad)")
+            // Nothing is left: no overlay, no mount, no QEMU.
+            #expect(try bench.run("ls -A state/run; grep -c $PWD /proc/mounts || true") == "0")
+            #expect(try bench.run("ls /dev/shm | grep -c holdfast-boot || true") == "0")
+        }
+
+        @Test(
+            .timeLimit(.minutes(2)),
+            .enabled(if: access("/usr/bin/qemu-system-x86_64", X_OK) == 0, "QEMU is not installed"),
+            arguments: ["INT", "KILL"])
+        func `QEMU ends with the drill, however that ends`(signal: String) throws {
+            let bench = try MountBench(mounts: false)
+            try makeBootDisk(bench, saying: "nothing much")
+            try bench.run("holdfast backup boot.raw --org acme --vm web --config c.toml")
+            // The guest's memory is no other's: it finds this QEMU among all.
+            let memory = 64 + Int.random(in: 0..<64)
+            let ended = try bench.shell(
+                """
+                count() { pgrep -c -f "^[^ ]*qemu-system-x86_64 .* -m \(memory)M .*file=./disk.raw"; }
+                holdfast drill acme/web/latest --boot --expect x --memory \(memory)MiB --config c.toml & p=$!
+                for i in {1..500}; do [[ $(count) -gt 0 ]] && break; sleep 0.02; done; echo "started $(count)"
+                sleep 0.3; kill -\(signal) $p; wait $p; s=$?
+                for i in {1..100}; do
+                    [[ $(count) -eq 0 ]] && ! grep -q "$PWD/state/run" /proc/mounts && break; sleep 0.05; done
+                echo "left $(count) $(grep -c "$PWD/state/run" /proc/mounts)"; exit $s
+                """)
+            #expect(ended.output.contains("started 1") && ended.output.hasSuffix("left 0 0"), "\(ended)")
+            #expect(ended.status == (signal == "KILL" ? 137 : 12), "\(ended)")
         }
 
         @Test(.timeLimit(.minutes(1)))

@@ -3,8 +3,13 @@ import Testing
 
 /// What is at the backend, wherever that is.
 extension MountBench {
-    /// Objects and leftovers, folders apart.
-    var backendFiles: [String] {
+    /// Objects and leftovers, folders and copies of the catalog apart.
+    var backendFiles: [String] { get throws { try allFiles.filter { !$0.contains("/.catalog/") } } }
+
+    /// The copies of the catalog.
+    var catalogCopies: [String] { get throws { try allFiles.filter { $0.contains("/.catalog/") } } }
+
+    private var allFiles: [String] {
         get throws {
             if let bucket { return try bucket.keys() }
             return try run("cd backups && find . -type f | sort").split(separator: "\n").map { String($0.dropFirst(2)) }

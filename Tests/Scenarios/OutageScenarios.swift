@@ -61,7 +61,7 @@ extension Scenarios {
             try bench.run("sleep 1; holdfast backend gc --days 0 --config c.toml")
             #expect(try bucket.unfinishedUploads() == [])
             #expect(try bench.run("sqlite3 state/catalog.sqlite 'select count(*) from upload'") == "0")
-            let keys = try bucket.keys()
+            let keys = try bucket.keys().filter { !$0.contains("/.catalog/") }
             #expect(keys.count == 2 * backupCount, "\(keys)")
         }
 
@@ -126,7 +126,9 @@ extension Scenarios {
                     jq -e 'all(.backends[]; .there) and .backends[2].outages == 1' mnt/status.json
                     """)
                 #expect(try bench.openFiles <= filesBefore + 2, "files stay open")
-                #expect(try bench.peakMemory <= 256 << 20)
+                let peak = try bench.peakMemory
+                print("peak memory of the daemon: \(peak >> 20) MiB")
+                #expect(peak <= 256 << 20)
                 #expect(try bench.backups.count == 7)
                 try bench.unmount()
                 try expectNothingLeft(bench, bucket, 6)

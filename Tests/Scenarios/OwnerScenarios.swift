@@ -124,6 +124,17 @@ extension Scenarios {
             #expect(try bench.backups.count == 4)
         }
 
+        @Test(.timeLimit(.minutes(1)))
+        func `a mount that lets no owner in says so`() throws {
+            for (options, warns) in [("ro", true), ("ro,allow_other", false)] {
+                let bench = try MountBench(mounts: false, config: Self.owners)
+                let result = try bench.shell("holdfast mount c.toml mnt -o \(options) 2>&1")
+                #expect(result.status == 0, "\(result)")
+                #expect(result.output.contains("without -o allow_other") == warns, "\(result)")
+                try bench.run("umount mnt")
+            }
+        }
+
         @Test(.timeLimit(.minutes(2)))
         func `with a umask an org without an owner is closed, and one with an owner stays open to it`() throws {
             let bench = try mounted(["acme", "third"], options: "allow_other,umask=077")

@@ -10,7 +10,7 @@ _holdfast_orgs() {
 
 _holdfast() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs="mount backup restore list show verify drill status keys backend catalog archive warmup help"
+    local verbs="mount backup restore list show verify drill status prune hold keys backend catalog archive warmup help"
     local verb='' sub='' word index positional=0 config=()
     COMPREPLY=()
 
@@ -22,7 +22,7 @@ _holdfast() {
             config=(--config "${COMP_WORDS[index + 1]}")
             index=$((index + 1))
             ;;
-        --org | --vm | --disk | --backend | --days | --limit | --scratch | --cap | --check | --expect | --firmware | --memory | --boot-patience | --sample | --egress | --to | -o | --output | -i | --identity | --passphrase-file) index=$((index + 1)) ;;
+        --org | --vm | --disk | --backend | --format | --from | --days | --limit | --scratch | --cap | --check | --expect | --firmware | --bus | --memory | --boot-patience | --reason | --sample | --egress | --to | -o | --output | -i | --identity | --passphrase-file) index=$((index + 1)) ;;
         -?*) ;;
         *)
             if [[ -z $verb ]]; then
@@ -41,7 +41,11 @@ _holdfast() {
     --config | -i | --identity | --output | --scratch) files=yes ;;
     --org) words=$(_holdfast_orgs "${config[@]}") ;;
     --check) words=fs ;;
-    --vm | --disk | --backend | --days | --limit | --cap | --sample | --egress | --to) return ;;
+    --format) words="auto raw qcow2 vmdk vdi vhdx" ;;
+    --firmware) words="bios uefi" ;;
+    --bus) words="virtio sata" ;;
+    --expect | --memory | --boot-patience) return ;;
+    --vm | --disk | --backend | --from | --days | --limit | --cap | --sample | --egress | --to | --reason) return ;;
     -o)
         if [[ $verb == mount ]]; then
             words="ro allow_other uid= gid= umask= noatime nodev nosuid noexec auto_unmount"
@@ -58,7 +62,7 @@ _holdfast() {
             files=yes
             ;;
         backup:*)
-            words="--org --vm --disk --backend --json --config -h --help"
+            words="--org --vm --disk --backend --format --dry-run --json --config -h --help"
             files=yes
             ;;
         restore:*)
@@ -71,10 +75,12 @@ _holdfast() {
             ;;
         list:*) words="--json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
         show:*) words="--json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
-        verify:*) words="--all --presence --archive --raw --sample --egress --json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
+        verify:*) words="--all --presence --archive --raw --repair --sample --egress --json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
         drill:*)
-            words="--org --due --limit --scratch --cap --check --json --config -h --help $(_holdfast_backups "${config[@]}")"
+            words="--org --due --limit --scratch --cap --check --boot --expect --firmware --bus --memory --boot-patience --json --config -h --help $(_holdfast_backups "${config[@]}")"
             ;;
+        prune:*) words="--dry-run --explain --force --json --config -h --help" ;;
+        hold:*) words="--reason --release --json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
         status:*) words="--json --prometheus --config -h --help" ;;
         keys:) words="create list show export import rotate delete rewrap -h --help" ;;
         keys:create) words="--config -h --help" ;;
@@ -93,9 +99,12 @@ _holdfast() {
         backend:check) words="--config -h --help" ;;
         backend:gc) words="--days --config -h --help" ;;
         backend:copy) words="--to --config -h --help $(_holdfast_backups "${config[@]}")" ;;
-        catalog:) words="rebuild refresh -h --help" ;;
+        catalog:) words="rebuild refresh copies copy restore check -h --help" ;;
+        catalog:copies | catalog:copy) words="--backend --org --json --config -h --help" ;;
+        catalog:restore) words="--from --org --json --config -h --help" ;;
+        catalog:check) words="--repair --config -h --help" ;;
         catalog:rebuild | catalog:refresh) words="--backend --json --config -h --help" ;;
-        archive:) words="decode inspect -h --help" ;;
+        archive:) words="decode inspect import -h --help" ;;
         archive:decode)
             words="-i --identity -o --output --force -h --help"
             files=yes
@@ -104,6 +113,7 @@ _holdfast() {
             words="-i --identity --json -h --help"
             files=yes
             ;;
+        archive:import) words="--org --vm --date --disk --backend --json --config -h --help" ;;
         help:*) words=$verbs ;;
         esac
         # Options only when one was begun, so that a plain Tab shows what the argument may be.

@@ -21,6 +21,8 @@ complete -c holdfast -n __fish_use_subcommand -a show -d 'Show the facts of a ba
 complete -c holdfast -n __fish_use_subcommand -a verify -d 'Check a backup'
 complete -c holdfast -n __fish_use_subcommand -a drill -d 'Restore a backup to nowhere and measure it'
 complete -c holdfast -n __fish_use_subcommand -a status -d 'Each disk with RPO and RTO, and what is overdue'
+complete -c holdfast -n __fish_use_subcommand -a prune -d 'Remove what retention no longer keeps'
+complete -c holdfast -n __fish_use_subcommand -a hold -d 'Keep a backup whatever retention says'
 complete -c holdfast -n __fish_use_subcommand -a keys -d 'The keys of the orgs'
 complete -c holdfast -n __fish_use_subcommand -a backend -d 'The places archives are kept'
 complete -c holdfast -n __fish_use_subcommand -a catalog -d 'The catalog of backups'
@@ -37,7 +39,9 @@ complete -c holdfast -n '__fish_seen_subcommand_from warmup' -l jobs -x -d 'Part
 complete -c holdfast -n '__fish_seen_subcommand_from backup' -l org -x -a '(__holdfast_orgs)' -d 'Owner'
 complete -c holdfast -n '__fish_seen_subcommand_from backup' -l vm -x -d Machine
 complete -c holdfast -n '__fish_seen_subcommand_from backup' -l disk -x -d 'Disk of the machine'
-complete -c holdfast -n '__fish_seen_subcommand_from backup rebuild refresh' -l backend -x -d Backend
+complete -c holdfast -n '__fish_seen_subcommand_from backup' -l format -x -a 'auto raw qcow2 vmdk vdi vhdx' -d 'Format of the image'
+complete -c holdfast -n '__fish_seen_subcommand_from backup' -l dry-run -d 'Only read the source'
+complete -c holdfast -n '__fish_seen_subcommand_from backup rebuild refresh copies' -l backend -x -d Backend
 
 complete -c holdfast -n '__fish_seen_subcommand_from restore list show verify' -a '(__holdfast_backups)'
 complete -c holdfast -n '__fish_seen_subcommand_from restore' -F
@@ -49,6 +53,7 @@ complete -c holdfast -n '__fish_seen_subcommand_from verify' -l all -d 'Every ba
 complete -c holdfast -n '__fish_seen_subcommand_from verify' -l presence -d 'Only whether it is there'
 complete -c holdfast -n '__fish_seen_subcommand_from verify' -l archive -d 'Also the archive hash, which needs no key'
 complete -c holdfast -n '__fish_seen_subcommand_from verify' -l raw -d 'Also every frame'
+complete -c holdfast -n '__fish_seen_subcommand_from verify' -l repair -d 'Put the good bytes back'
 complete -c holdfast -n '__fish_seen_subcommand_from verify' -l sample -x -d 'What is due at this rate, such as 14%/day'
 complete -c holdfast -n '__fish_seen_subcommand_from verify' -l egress -x -d 'Most that is fetched in a day'
 complete -c holdfast -n '__fish_seen_subcommand_from backup restore list show verify rebuild refresh inspect' -l json -d 'Print JSON'
@@ -58,10 +63,25 @@ complete -c holdfast -n '__fish_seen_subcommand_from drill' -l due -d 'Disks who
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -l limit -x -d 'At most so many'
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -l scratch -x -a '(__fish_complete_directories)' -d 'Folder to write to'
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -l cap -x -d 'Data of the scratch image'
+complete -c holdfast -n '__fish_seen_subcommand_from drill' -l boot -d 'Boot it in QEMU'
+complete -c holdfast -n '__fish_seen_subcommand_from drill' -l expect -x -d 'Text of a guest that has booted'
+complete -c holdfast -n '__fish_seen_subcommand_from drill' -l firmware -x -a 'bios uefi' -d 'Of the guest'
+complete -c holdfast -n '__fish_seen_subcommand_from drill' -l bus -x -a 'virtio sata' -d 'How the guest sees its disk'
+complete -c holdfast -n '__fish_seen_subcommand_from drill' -l memory -x -d 'Of the guest'
+complete -c holdfast -n '__fish_seen_subcommand_from drill' -l boot-patience -x -d 'Without output and reads'
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -l check -x -a fs -d 'Look at what was restored'
 complete -c holdfast -n '__fish_seen_subcommand_from drill' -a '(__holdfast_backups)'
 complete -c holdfast -n '__fish_seen_subcommand_from status' -l prometheus -d 'Print metrics'
 complete -c holdfast -n '__fish_seen_subcommand_from drill status' -l json -d 'Print JSON'
+
+complete -c holdfast -n '__fish_seen_subcommand_from prune' -l dry-run -d 'Only say what would be removed'
+complete -c holdfast -n '__fish_seen_subcommand_from prune' -l explain -d 'Say why'
+complete -c holdfast -n '__fish_seen_subcommand_from prune' -l force -d 'Remove more at once'
+complete -c holdfast -n '__fish_seen_subcommand_from prune' -l json -d 'Print JSON'
+complete -c holdfast -n '__fish_seen_subcommand_from hold' -a '(__holdfast_backups)'
+complete -c holdfast -n '__fish_seen_subcommand_from hold' -l reason -x -d Why
+complete -c holdfast -n '__fish_seen_subcommand_from hold' -l release -d 'Let it go again'
+complete -c holdfast -n '__fish_seen_subcommand_from hold' -l json -d 'Print JSON'
 
 complete -c holdfast -n '__fish_seen_subcommand_from keys; and not __fish_seen_subcommand_from create list show export import rotate delete rewrap' \
     -a 'create list show export import rotate delete rewrap'
@@ -83,7 +103,15 @@ complete -c holdfast -n '__fish_seen_subcommand_from backend; and __fish_seen_su
 complete -c holdfast -n '__fish_seen_subcommand_from backend; and __fish_seen_subcommand_from show' -l probe \
     -d 'Find out anew what the servers can do'
 complete -c holdfast -n '__fish_seen_subcommand_from gc' -l days -x -d 'Least age of uploads that this host does not know'
-complete -c holdfast -n '__fish_seen_subcommand_from catalog; and not __fish_seen_subcommand_from rebuild refresh' -a 'rebuild refresh'
-complete -c holdfast -n '__fish_seen_subcommand_from archive; and not __fish_seen_subcommand_from decode inspect' -a 'decode inspect'
+complete -c holdfast -n '__fish_seen_subcommand_from catalog; and not __fish_seen_subcommand_from rebuild refresh copies copy restore check' -a 'rebuild refresh copies copy restore check'
+complete -c holdfast -n '__fish_seen_subcommand_from catalog; and __fish_seen_subcommand_from copies copy restore' -l org -x -a '(__holdfast_orgs)' -d 'Only this org'
+complete -c holdfast -n '__fish_seen_subcommand_from catalog; and __fish_seen_subcommand_from check' -l repair -d 'Make a damaged one anew'
+complete -c holdfast -n '__fish_seen_subcommand_from catalog; and __fish_seen_subcommand_from restore' -l from -x -d 'Only copies there'
+complete -c holdfast -n '__fish_seen_subcommand_from archive; and not __fish_seen_subcommand_from decode inspect import' -a 'decode inspect import'
+complete -c holdfast -n '__fish_seen_subcommand_from archive; and __fish_seen_subcommand_from import' -l date -x -d 'When it was made, UTC'
+complete -c holdfast -n '__fish_seen_subcommand_from archive; and __fish_seen_subcommand_from import' -l org -x -a '(__holdfast_orgs)' -d 'Owner'
+complete -c holdfast -n '__fish_seen_subcommand_from archive; and __fish_seen_subcommand_from import' -l vm -x -d Machine
+complete -c holdfast -n '__fish_seen_subcommand_from archive; and __fish_seen_subcommand_from import' -l disk -x -d 'Disk of the machine'
+complete -c holdfast -n '__fish_seen_subcommand_from archive; and __fish_seen_subcommand_from import' -l backend -x -d Backend
 complete -c holdfast -n '__fish_seen_subcommand_from archive' -s i -l identity -r -F -d 'Age identity file'
 complete -c holdfast -n '__fish_seen_subcommand_from decode' -s o -l output -r -F -d Image
