@@ -80,6 +80,8 @@ let package = Package(
         library("GuestChecks", ["BackupEngine", "DiskImage", "SystemIO", "Workers"]),
         // Servers of network block devices, and image formats through qemu-nbd.
         library("BlockSources", ["CNBD", "BackupEngine", "SystemIO", "Workers"]),
+        // Sources that are written to, held still for a moment.
+        library("Moments", ["BackupEngine", "SystemIO", logging]),
         // Backups that take themselves.
         library(
             "Agent", ["BackupEngine", "BackupNames", "Catalog", "Manifest", "Retention", "Storage", "Workers", logging]),
@@ -100,7 +102,8 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "Daemon", "FuseBridge", "GuestChecks", "BlockSources", "DiskImage", "BackupEngine", "Configuration",
+                "Agent", "Daemon", "FuseBridge", "GuestChecks", "BlockSources", "Moments", "DiskImage", "BackupEngine",
+                "Configuration",
                 "Catalog",
                 "OrgKeys", "Storage",
                 "Workers",
@@ -159,6 +162,7 @@ let package = Package(
                 "Storage",
                 "StorageTesting", "Workers", logging,
             ]),
+        tests("MomentsTests", ["Moments", "BackupEngine", "SystemIO", logging]),
         tests("ReadTraceTests", ["ReadTrace"]),
         tests("RangeCacheTests", ["RangeCache", "Archive", "SystemIO", "Workers", logging]),
         // What libFuzzer calls, and the replay of what it found.

@@ -1,5 +1,5 @@
 package import BackupEngine
-package import BackupNames
+internal import BackupNames
 internal import Catalog
 internal import Logging
 internal import Retention
@@ -22,11 +22,27 @@ internal import Synchronization
 /// of what went wrong, and tried again as `RunDecision` says. One that is cancelled, for the agent ends or a lease was lost, is no
 /// failure of the disk.
 package final class Agent: Sendable {
+    /// What is known of one disk.
+    private struct Standing {
+        var history = DiskHistory()
+        /// Where a run of it goes that is under way.
+        var runsAt: ResourceName?
+        /// A decision to wait, which holds until its time unless the history changes or the clock is set back.
+        var wait: (decidedAt: Int64, until: Int64)?
+    }
+
     private struct State {
-        var running: [DiskName: ResourceName] = [:]
-        var histories: [DiskName: RunHistory] = [:]
+        /// One for each of the disks, in their order.
+        var disks: [Standing]
         var targets: [ResourceName: Int] = [:]
-        var count: UInt64 = 0
+        var planCount: UInt64 = 0
+        var changeCount: UInt64 = 0
+
+        mutating func set(_ history: DiskHistory, of index: Int) {
+            changeCount += 1
+            disks[index].history = history
+            disks[index].wait = nil
+        }
     }
 
     /// The lease in the catalog is the owner's as long as it lives; beyond a boot it ends by time.
@@ -39,10 +55,10 @@ package final class Agent: Sendable {
     package let engine: Engine
     package let disks: [AutomaticDisk]
     package let settings: AgentSettings
-    private let byName: [DiskName: AutomaticDisk]
+    private let indices: [DiskName: Int]
     private let fleet: FleetLeases?
     private let owner: ProcessIdentity
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
     /// Takes the catalog's lease; `.busy` where another agent has it. Writes down what became of an earlier one's runs.
     ///
@@ -56,7 +72,9 @@ package final class Agent: Sendable {
         self.disks = disks
         self.settings = settings
         self.owner = owner
-        byName = Dictionary(disks.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        indices = Dictionary(disks.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
+        precondition(indices.count == disks.count, "internal error: a disk that is named twice")
+        state = Mutex(State(disks: Array(repeating: Standing(), count: disks.count)))
         fleet = shared.map { FleetLeases(engine, at: $0) }
         do {
             let now = engine.clock.secondsSince1970
@@ -74,10 +92,23 @@ package final class Agent: Sendable {
                 run.detail = "its process ended"
                 run.endedAt = now
                 try engine.catalog.endRun(run)
+                lookAtUnchecked(run.disk)
             }
             try reload()
         } catch {
             throw EngineError(error, subject: "agent")
+        }
+    }
+
+    /// A run that ended between the backup and its check has left one that counts for no retention.
+    private func lookAtUnchecked(_ disk: DiskName) {
+        do {
+            for backup in try engine.retainedBackups(of: disk)
+            where try engine.catalog.checks(backup.identifier).isEmpty {
+                _ = try engine.check(backup.identifier, .presence)
+            }
+        } catch {
+            engine.log.warning("a backup of \(disk) stays unchecked: \(error)")
         }
     }
 
@@ -101,75 +132,80 @@ package final class Agent: Sendable {
     /// Reads anew what the catalog knows of the disks: other hosts may have made backups of them.
     package func reload() throws(EngineError) {
         do {
-            var histories: [DiskName: RunHistory] = [:]
-            for disk in disks { histories[disk.name] = try history(of: disk.name) }
-            let since = engine.clock.secondsSince1970 - Self.recentSeconds
-            let recent = try engine.catalog.backupRuns().filter { $0.isGood && $0.startedAt > since }
-            let targets = Dictionary(grouping: recent, by: \.place).mapValues(\.count)
-            state.withLock { state in
-                state.histories = histories
-                state.targets = targets
+            while true {
+                // A run that ends meanwhile has the newer word.
+                let seen = state.withLock { $0.changeCount }
+                let histories = try disks.map { try engine.history(of: $0.name) }
+                let since = engine.clock.secondsSince1970 - Self.recentSeconds
+                // Those that failed, too: a backend that fails is not to get all of them.
+                let recent = try engine.catalog.backupRuns().filter { $0.kind == .backup && $0.startedAt > since }
+                let targets = Dictionary(grouping: recent, by: \.place).mapValues(\.count)
+                let isCurrent = state.withLock { state in
+                    guard state.changeCount == seen else { return false }
+                    for (index, history) in histories.enumerated() {
+                        state.disks[index].history = history
+                        state.disks[index].wait = nil
+                    }
+                    state.targets = targets
+                    return true
+                }
+                if isCurrent { return }
             }
         } catch {
             throw EngineError(error, subject: "agent")
         }
     }
 
-    /// A backup at a DR backend counts that no check has found anything wrong with, whoever made it.
-    private func history(of disk: DiskName) throws -> RunHistory {
-        let runs = try engine.catalog.backupRuns(of: disk, limit: 100).filter { $0.kind == .backup && !$0.isRunning }
-        let starts = Dictionary(
-            runs.compactMap { run in run.date.map { ($0, run.startedAt) } }, uniquingKeysWith: { first, _ in first })
-        let good = try engine.catalog.backups(of: disk).filter { backup in
-            try engine.backends[backup.identifier.backend]?.isDisasterRecovery == true
-                && BackupHealth.finding(engine.catalog.checks(backup.identifier)) == nil
-        }
-        // A run belongs to the window in which it began, not to that in which its source was ready.
-        let lastGood = good.map { starts[$0.identifier.date] ?? $0.createdAt }.max()
-        let failed = runs.prefix { !$0.isGood }.filter { $0.outcome != EngineError.Code.cancelled.rawValue }
-        return RunHistory(
-            lastGoodAt: lastGood, lastFailedAt: failed.first.flatMap { $0.endedAt ?? $0.startedAt },
-            failureCount: failed.count)
-    }
-
+    /// Thousands of disks that wait cost next to nothing.
     package func plan() -> AgentPlan {
         let now = engine.clock.secondsSince1970
-        let (running, histories, recent, count) = state.withLock { state in
-            state.count += 1
-            return (state.running, state.histories, state.targets, state.count)
+        return state.withLock { state in
+            state.planCount += 1
+            var windows: [BackupWindow: BackupWindow.State] = [:]
+            var candidates: [AgentPlan.Candidate] = []
+            var wakesAt: Int64?
+            for index in disks.indices where state.disks[index].runsAt == nil {
+                if let wait = state.disks[index].wait, wait.decidedAt <= now, now < wait.until {
+                    wakesAt = min(wakesAt ?? wait.until, wait.until)
+                    continue
+                }
+                let disk = disks[index]
+                let window = windows[disk.window] ?? disk.window.state(at: now)
+                windows[disk.window] = window
+                let history = state.disks[index].history
+                let decision = RunDecision.decide(
+                    policy: disk.policy, window: disk.window, window, history: history.runs, seed: disk.seed, now: now)
+                if case .waits(let until, _) = decision { state.disks[index].wait = (now, until) }
+                candidates.append(
+                    AgentPlan.Candidate(
+                        disk: disk.name, decision: decision, lastGoodAt: history.runs.lastGoodAt,
+                        targets: disk.targets, failedTarget: history.failedPlace))
+            }
+            let running = state.disks.compactMap(\.runsAt)
+            return AgentPlan(
+                candidates, runningCount: running.count, targets: targets(running, state.targets),
+                limits: settings.limits, seed: UInt64(bitPattern: now) &* 31 &+ state.planCount, wakesAt: wakesAt)
         }
-        var windows: [BackupWindow: BackupWindow.State] = [:]
-        let candidates = disks.map { disk in
-            let history = histories[disk.name] ?? RunHistory()
-            let window = windows[disk.window] ?? disk.window.state(at: now)
-            windows[disk.window] = window
-            return AgentPlan.Candidate(
-                disk: disk.name,
-                decision: RunDecision.decide(
-                    policy: disk.policy, window: disk.window, window, history: history, seed: disk.seed, now: now),
-                lastGoodAt: history.lastGoodAt, targets: disk.targets)
-        }
-        let targets = engine.backends.values.map { backend in
-            let underWay = running.values.count { $0 == backend.name }
+    }
+
+    private func targets(_ running: [ResourceName], _ recent: [ResourceName: Int]) -> [AgentPlan.Target] {
+        engine.backends.values.map { backend in
+            let underWay = running.count { $0 == backend.name }
             return AgentPlan.Target(
                 name: backend.name, isAvailable: backend.store.condition.isThere, runningCount: underWay,
                 recentRunCount: (recent[backend.name] ?? 0) + underWay)
         }
-        return AgentPlan(
-            candidates, running: Set(running.keys), targets: targets, limits: settings.limits,
-            seed: UInt64(bitPattern: now) &* 31 &+ count)
     }
-
-    package var runningDisks: [DiskName: ResourceName] { state.withLock { $0.running } }
 
     // MARK: Runs
 
     /// Claims a disk, and places among the hosts. nil where another host has it, or has all places.
     package func begin(_ start: AgentPlan.Start) throws(EngineError) -> AgentRun? {
-        guard let disk = byName[start.disk] else { preconditionFailure("internal error: a run of an unknown disk") }
+        guard let index = indices[start.disk] else { preconditionFailure("internal error: a run of an unknown disk") }
+        let disk = disks[index]
         let isFree = state.withLock { state in
-            guard state.running[start.disk] == nil else { return false }
-            state.running[start.disk] = start.target
+            guard state.disks[index].runsAt == nil else { return false }
+            state.disks[index].runsAt = start.target
             return true
         }
         guard isFree else { return nil }
@@ -177,20 +213,20 @@ package final class Agent: Sendable {
         do {
             if let fleet {
                 guard let own = try claims(start, fleet) else {
-                    state.withLock { $0.running[start.disk] = nil }
+                    state.withLock { $0.disks[index].runsAt = nil }
                     return nil
                 }
                 leases = own
                 // Another host may have backed it up since the last look.
                 if try engine.refresh(start.disk) {
-                    let history = try history(of: start.disk)
-                    state.withLock { $0.histories[start.disk] = history }
+                    let history = try engine.history(of: start.disk)
+                    state.withLock { $0.set(history, of: index) }
                     let decision = RunDecision.decide(
-                        policy: disk.policy, window: disk.window, history: history, seed: disk.seed,
+                        policy: disk.policy, window: disk.window, history: history.runs, seed: disk.seed,
                         now: engine.clock.secondsSince1970)
                     guard case .due = decision else {
                         for lease in leases { lease.end() }
-                        state.withLock { $0.running[start.disk] = nil }
+                        state.withLock { $0.disks[index].runsAt = nil }
                         return nil
                     }
                 }
@@ -203,7 +239,7 @@ package final class Agent: Sendable {
             return AgentRun(self, disk, record, leases)
         } catch {
             for lease in leases { lease.end() }
-            state.withLock { $0.running[start.disk] = nil }
+            state.withLock { $0.disks[index].runsAt = nil }
             throw EngineError(error, subject: "a run of \(start.disk)")
         }
     }
@@ -235,28 +271,31 @@ package final class Agent: Sendable {
     }
 
     func ended(_ record: BackupRunRecord) {
+        guard let index = indices[record.disk] else {
+            preconditionFailure("internal error: an unknown disk's run ends")
+        }
         var record = record
         record.endedAt = engine.clock.secondsSince1970
         do {
             try engine.catalog.endRun(record)
-            let history = try history(of: record.disk)
-            state.withLock { $0.histories[record.disk] = history }
+            let history = try engine.history(of: record.disk)
+            state.withLock { $0.set(history, of: index) }
         } catch {
             engine.log.error("the run of \(record.disk) cannot be written down: \(error)")
         }
         state.withLock { state in
-            state.running[record.disk] = nil
-            if record.isGood { state.targets[record.place, default: 0] += 1 }
+            state.disks[index].runsAt = nil
+            state.targets[record.place, default: 0] += 1
         }
     }
 
     /// Removes what retention drops of a disk. What keeps it from being removed is told in the log; the next run tries again.
     func prune(_ disk: AutomaticDisk, isStopped: () -> Bool) {
         do throws(EngineError) {
-            let plans = try engine.prunePlans(
-                { $0 == disk.name ? (disk.policy, disk.window.timeZone) : nil }, isStopped: isStopped)
+            let plan = try engine.prunePlan(
+                of: disk.name, disk.policy, in: disk.window.timeZone, isStopped: isStopped)
             let outcomes = try engine.prune(
-                plans, maximumShare: settings.pruneShare, isForced: false, isStopped: isStopped)
+                [plan], maximumShare: settings.pruneShare, isForced: false, isStopped: isStopped)
             for outcome in outcomes {
                 if let error = outcome.error {
                     engine.log.warning("\(outcome.backup.identifier) is not removed: \(error)")

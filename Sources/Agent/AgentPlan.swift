@@ -10,12 +10,18 @@ package struct AgentPlan: Sendable, Hashable {
         package let lastGoodAt: Int64?
         /// One, or those of which one is chosen.
         package let targets: [ResourceName]
+        /// Where its last run failed: chosen only where no other one is left.
+        package let failedTarget: ResourceName?
 
-        package init(disk: DiskName, decision: RunDecision, lastGoodAt: Int64?, targets: [ResourceName]) {
+        package init(
+            disk: DiskName, decision: RunDecision, lastGoodAt: Int64?, targets: [ResourceName],
+            failedTarget: ResourceName? = nil
+        ) {
             self.disk = disk
             self.decision = decision
             self.lastGoodAt = lastGoodAt
             self.targets = targets
+            self.failedTarget = failedTarget
         }
     }
 
@@ -57,14 +63,19 @@ package struct AgentPlan: Sendable, Hashable {
     /// Due, and none of their backends answers.
     package let waitingForTarget: [DiskName]
 
-    /// Those that wait longest come first: who missed a run, then whose last good backup is oldest. A disk that is running is left
-    /// alone.
+    /// Those that wait longest come first: who missed a run, then whose last good backup is oldest.
+    ///
+    /// - Parameters:
+    ///   - candidates: none of those that run.
+    ///   - runningCount: how many run.
+    ///   - wakesAt: when those that are no candidates, for they wait, are to be looked at.
     package init(
-        _ candidates: [Candidate], running: Set<DiskName>, targets: [Target], limits: Limits, seed: UInt64
+        _ candidates: [Candidate], runningCount: Int, targets: [Target], limits: Limits, seed: UInt64,
+        wakesAt: Int64? = nil
     ) {
-        var wakesAt: Int64?
+        var wakesAt = wakesAt
         var due: [(candidate: Candidate, catchesUp: Bool)] = []
-        for candidate in candidates where !running.contains(candidate.disk) {
+        for candidate in candidates {
             switch candidate.decision {
             case .off: break
             case .waits(let until, _): wakesAt = min(wakesAt ?? until, until)
@@ -80,14 +91,16 @@ package struct AgentPlan: Sendable, Hashable {
         var standing = Dictionary(targets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         var starts: [Start] = []
         var waiting: [DiskName] = []
-        var count = running.count
+        var count = runningCount
         for (candidate, catchesUp) in due {
-            let own = candidate.targets.compactMap { standing[$0] }
+            var own = candidate.targets.compactMap { standing[$0] }
             guard own.contains(where: \.isAvailable) else {
                 waiting.append(candidate.disk)
                 continue
             }
             guard count < limits.overall else { continue }
+            let others = own.filter { $0.name != candidate.failedTarget }
+            if others.contains(where: \.isAvailable) { own = others }
             let open = own.map {
                 TargetSpread(
                     name: $0.name.description, recentRunCount: $0.recentRunCount,

@@ -4,12 +4,12 @@ package import Catalog
 package import Retention
 
 /// A source that is open for one backup, and what has to be undone after it.
-package struct OpenedSource: Sendable {
-    package let image: any ImageSource & Sendable
+package struct OpenedSource {
+    package let image: any ImageSource
     /// Called once, whatever became of the backup.
-    package let release: @Sendable () -> Void
+    package let release: () -> Void
 
-    package init(_ image: any ImageSource & Sendable, release: @escaping @Sendable () -> Void = {}) {
+    package init(_ image: any ImageSource, release: @escaping () -> Void = {}) {
         self.image = image
         self.release = release
     }

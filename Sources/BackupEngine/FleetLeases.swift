@@ -107,21 +107,26 @@ package final class FleetLeases: Sendable {
     }
 }
 
-/// One lease that this process has. One thread at a time renews and ends it; any may ask whether it holds.
+/// One lease that this process has. Any thread may ask, renew and end it; one that is ended while it is renewed is given back.
 package final class FleetLease: Sendable {
+    private struct State {
+        var claim: FleetLeases.Claim
+        var isEnded = false
+    }
+
     private let leases: FleetLeases
     private let folder: String
-    private let claim: Mutex<FleetLeases.Claim>
+    private let state: Mutex<State>
 
     init(_ leases: FleetLeases, folder: String, _ claim: FleetLeases.Claim) {
         self.leases = leases
         self.folder = folder
-        self.claim = Mutex(claim)
+        state = Mutex(State(claim: claim))
     }
 
     /// Whether it is still ours by our clock: whoever could not renew it in time has lost it.
     package var isHeld: Bool {
-        claim.withLock { $0.expiresAt } > leases.engine.clock.secondsSince1970
+        state.withLock { $0.isEnded ? .min : $0.claim.expiresAt } > leases.engine.clock.secondsSince1970
     }
 
     /// Lengthens it to so many seconds from now. Where this throws it holds until it expires.
@@ -131,11 +136,12 @@ package final class FleetLease: Sendable {
                 throw EngineError(.cancelled, "the lease \"\(folder)\" has expired before it was renewed")
             }
             let next = try leases.put(folder, seconds)
-            let old = claim.withLock { claim in
-                defer { claim = next }
-                return claim
+            let surplus = state.withLock { state in
+                if state.isEnded { return next }
+                defer { state.claim = next }
+                return state.claim
             }
-            try leases.backend.store.delete(old.key)
+            try leases.backend.store.delete(surplus.key)
         } catch {
             throw EngineError(error, subject: "lease \"\(folder)\"")
         }
@@ -143,7 +149,10 @@ package final class FleetLease: Sendable {
 
     /// Gives it back. What cannot be removed expires.
     package func end() {
-        let key = claim.withLock { $0.key }
+        let key = state.withLock { state in
+            state.isEnded = true
+            return state.claim.key
+        }
         do throws(StorageError) {
             try leases.backend.store.delete(key)
         } catch {

@@ -26,10 +26,11 @@ package final class ImageFile: ImageSource {
     }
 
     /// `-` is standard input. `consistency` and `consistentAt` are the facts of a momentary snapshot that is read in place of the
-    /// disk itself.
+    /// disk itself, `name` is then what the user calls it.
     package static func open(
-        _ path: String, consistency: String = "none", consistentAt: Int64? = nil
+        _ path: String, named name: String? = nil, consistency: String = "none", consistentAt: Int64? = nil
     ) throws(EngineError) -> ImageFile {
+        let name = name ?? path
         do throws(Errno) {
             let file =
                 path == "-"
@@ -39,21 +40,21 @@ package final class ImageFile: ImageSource {
             switch facts.kind {
             case .regular:
                 return ImageFile(
-                    file, path: path, byteCount: facts.byteCount, hasHoles: true, consistency: consistency,
+                    file, path: name, byteCount: facts.byteCount, hasHoles: true, consistency: consistency,
                     consistentAt: consistentAt)
             case .blockDevice:
                 let size = try file.blockDeviceByteCount()
                 return ImageFile(
-                    file, path: path, byteCount: size, hasHoles: false, consistency: consistency,
+                    file, path: name, byteCount: size, hasHoles: false, consistency: consistency,
                     consistentAt: consistentAt)
             case .directory: throw Errno.isDirectory
             case .symbolicLink, .characterDevice, .pipe, .socket, .other:
                 return ImageFile(
-                    file, path: path, byteCount: nil, hasHoles: false, consistency: consistency,
+                    file, path: name, byteCount: nil, hasHoles: false, consistency: consistency,
                     consistentAt: consistentAt)
             }
         } catch {
-            throw EngineError(.source, "\"\(path)\" cannot be read: \(error)", cause: error)
+            throw EngineError(.source, "\"\(name)\" cannot be read: \(error)", cause: error)
         }
     }
 

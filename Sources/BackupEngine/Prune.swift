@@ -66,6 +66,17 @@ extension Engine {
         }
     }
 
+    /// The plan of one disk.
+    package func prunePlan(
+        of disk: DiskName, _ policy: RetentionPolicy, in timeZone: TimeZone, isStopped: () -> Bool = { false }
+    ) throws(EngineError) -> DiskPrune {
+        do {
+            return try prunePlan(disk, try retainedBackups(of: disk), policy, timeZone, isStopped)
+        } catch {
+            throw EngineError(error, subject: "prune")
+        }
+    }
+
     private func prunePlan(
         _ disk: DiskName, _ backups: [BackupSummary], _ policy: RetentionPolicy, _ zone: TimeZone,
         _ isStopped: () -> Bool
@@ -75,8 +86,13 @@ extension Engine {
         let now = clock.secondsSince1970
         var looked: Set<BackupIdentifier> = []
         while true {
-            let checks = try Dictionary(
-                uniqueKeysWithValues: backups.map { ($0.identifier, try catalog.checks($0.identifier)) })
+            var checks: [BackupIdentifier: [CheckRecord]] = [:]
+            for backend in Set(backups.map(\.identifier.backend)) {
+                let own = try catalog.checks(of: disk, at: backend)
+                for backup in backups where backup.identifier.backend == backend {
+                    checks[backup.identifier] = own[backup.identifier.date]
+                }
+            }
             let points = copies.map { date, copies in
                 RetentionPoint(
                     id: date, time: copies.map(\.createdAt).min() ?? date.secondsSince1970,
@@ -102,6 +118,15 @@ extension Engine {
                 }
             }
         }
+    }
+
+    /// The backups of a disk that retention is about: those at DR backends.
+    package func retainedBackups(of disk: DiskName) throws(CatalogError) -> [BackupSummary] {
+        var backups: [BackupSummary] = []
+        for backend in backends.values.filter(\.isDisasterRecovery).sorted(by: { $0.name < $1.name }) {
+            backups += try catalog.backups(of: disk, at: backend.name)
+        }
+        return backups
     }
 
     private static func state(_ copies: [[CheckRecord]]) -> RetentionPoint<BackupDate>.State {

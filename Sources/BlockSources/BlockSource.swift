@@ -9,7 +9,7 @@ package enum BlockSource {
         _ text: String, format: ImageFormat = .auto, patience: Duration = NBDSource.defaultPatience,
         notice: (String) -> Void = { _ in }
     ) throws(EngineError) -> any ImageSource {
-        let isFile = text != "-" && !NBDSource.isURI(text)
+        let isFile = isFile(text)
         guard isFile || format == .auto || format == .raw else {
             throw EngineError(
                 .source, "\"\(text)\" is no file that could be \(format.rawValue)",
@@ -18,10 +18,34 @@ package enum BlockSource {
         guard isFile else {
             return text == "-" ? try ImageFile.open(text) : try NBDSource.open(uri: text, patience: patience)
         }
-        switch try resolve(text, format, notice) {
-        case .auto, .raw: return try ImageFile.open(text)
-        case let format: return try QemuImage.open(text, format: format, patience: patience)
+        return try openFile(text, format: self.format(of: text, format, notice: notice), patience: patience)
+    }
+
+    /// Whether it is a file or device, which can be held still, and no server or stream.
+    package static func isFile(_ text: String) -> Bool { text != "-" && !NBDSource.isURI(text) }
+
+    /// Opens a file or device of a known format. `path` may be a momentary snapshot of what the user calls `name`, whose facts the others
+    /// are.
+    package static func openFile(
+        _ path: String, named name: String? = nil, format: ImageFormat, consistency: String = "none",
+        consistentAt: Int64? = nil, patience: Duration = NBDSource.defaultPatience
+    ) throws(EngineError) -> any ImageSource {
+        switch format {
+        case .auto, .raw:
+            try ImageFile.open(path, named: name, consistency: consistency, consistentAt: consistentAt)
+        case .qcow2, .vmdk, .vdi, .vhdx:
+            try QemuImage.open(
+                path, named: name, format: format, consistency: consistency, consistentAt: consistentAt,
+                patience: patience)
         }
+    }
+
+    /// The format of a file or device; never `auto`.
+    package static func format(
+        of path: String, _ format: ImageFormat, notice: (String) -> Void = { _ in }
+    ) throws(EngineError) -> ImageFormat {
+        let found = try resolve(path, format, notice)
+        return found == .auto ? .raw : found
     }
 
     private static func resolve(

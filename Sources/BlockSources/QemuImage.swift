@@ -12,23 +12,27 @@ package final class QemuImage: ImageSource {
 
     package let name: String
     package var byteCount: UInt64? { source?.byteCount }
-    package var consistency: String { "none" }
-    package var consistentAt: Int64? { nil }
+    package let consistency: String
+    package let consistentAt: Int64?
     /// The regular file it is in, and its length: QEMU takes what is behind the end of one that became shorter for zeros.
     private let file: (path: String, byteCount: UInt64)?
     private let server: HeldProgram
     private var source: NBDSource?
 
+    /// `consistency` and `consistentAt` are the facts of a momentary snapshot that is read in place of the image itself, `name` is then
+    /// what the user calls it.
     static func open(
-        _ path: String, format: ImageFormat, patience: Duration = NBDSource.defaultPatience
+        _ path: String, named name: String? = nil, format: ImageFormat, consistency: String = "none",
+        consistentAt: Int64? = nil, patience: Duration = NBDSource.defaultPatience
     ) throws(EngineError) -> QemuImage {
+        let name = name ?? path
         guard let program = ChildProcess.find(Self.program) else {
             throw EngineError(
-                .source, "\"\(path)\" cannot be read: \(Self.program) is not installed", hint: "apt install qemu-utils")
+                .source, "\"\(name)\" cannot be read: \(Self.program) is not installed", hint: "apt install qemu-utils")
         }
         // Absolute, so that QEMU takes nothing in it for an option or a protocol.
         guard let resolved = realpath(path, nil) else {
-            throw EngineError(.source, "\"\(path)\" cannot be read: \(Errno.current)")
+            throw EngineError(.source, "\"\(name)\" cannot be read: \(Errno.current)")
         }
         defer { free(resolved) }
         let file = String(cString: resolved)
@@ -40,24 +44,30 @@ package final class QemuImage: ImageSource {
             let socket = try HandedSocket()
             client = socket.client
             image = QemuImage(
-                path, file: facts?.kind == .regular ? (file, facts?.byteCount ?? 0) : nil,
+                name, file: facts?.kind == .regular ? (file, facts?.byteCount ?? 0) : nil,
                 HeldProgram(
-                    program, ["--read-only", "--format=\(format.rawValue)", file], listener: socket.listener))
+                    program, ["--read-only", "--format=\(format.rawValue)", file], listener: socket.listener),
+                consistency, consistentAt)
         } catch {
-            throw EngineError(.source, "\"\(path)\" cannot be read: no private socket: \(error)", cause: error)
+            throw EngineError(.source, "\"\(name)\" cannot be read: no private socket: \(error)", cause: error)
         }
         do throws(NBDFailure) {
-            image.source = try NBDSource.adopting(client, name: path, patience: patience)
+            image.source = try NBDSource.adopting(client, name: name, patience: patience)
         } catch {
-            throw image.explained(EngineError(.source, "\"\(path)\" cannot be read: \(error)", cause: error))
+            throw image.explained(EngineError(.source, "\"\(name)\" cannot be read: \(error)", cause: error))
         }
         return image
     }
 
-    private init(_ name: String, file: (path: String, byteCount: UInt64)?, _ server: HeldProgram) {
+    private init(
+        _ name: String, file: (path: String, byteCount: UInt64)?, _ server: HeldProgram, _ consistency: String,
+        _ consistentAt: Int64?
+    ) {
         self.name = name
         self.file = file
         self.server = server
+        self.consistency = consistency
+        self.consistentAt = consistentAt
     }
 
     deinit {

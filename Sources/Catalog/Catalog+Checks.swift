@@ -95,6 +95,27 @@ extension Catalog {
         }
     }
 
+    /// The same of every backup of a disk at a backend.
+    package func checks(
+        of disk: DiskName, at backend: ResourceName
+    ) throws(CatalogError) -> [BackupDate: [CheckRecord]] {
+        try read { database in
+            var checks: [BackupDate: [CheckRecord]] = [:]
+            let rows = try Row.fetchCursor(
+                database.cachedStatement(
+                    sql: """
+                        SELECT date, backup_check.* FROM backup JOIN backup_check ON backup_id = backup.id
+                        WHERE backend = ? AND org = ? AND vm = ? AND disk = ?
+                        """),
+                arguments: [backend.description, disk.org.description, disk.vm.description, disk.disk.description])
+            while let row = try rows.next() {
+                let date = try BackupDate(row.value("date") as String)
+                checks[date, default: []].append(try Self.check(row))
+            }
+            return checks.mapValues { $0.sorted { $0.depth < $1.depth } }
+        }
+    }
+
     /// The same of every backup.
     package func allChecks() throws(CatalogError) -> [BackupIdentifier: [CheckRecord]] {
         try read { database in

@@ -117,11 +117,11 @@ package final class Catalog: Sendable {
         ).first
     }
 
-    /// All backups of a disk, wherever they are kept, by backend and date.
-    package func backups(of disk: DiskName) throws(CatalogError) -> [BackupSummary] {
+    /// All backups of a disk at a backend, by date.
+    package func backups(of disk: DiskName, at backend: ResourceName) throws(CatalogError) -> [BackupSummary] {
         try summaries(
-            "WHERE org = ? AND vm = ? AND disk = ? ORDER BY backend, date",
-            [disk.org.description, disk.vm.description, disk.disk.description])
+            "WHERE backend = ? AND org = ? AND vm = ? AND disk = ? ORDER BY date",
+            [backend.description, disk.org.description, disk.vm.description, disk.disk.description])
     }
 
     /// All that opens a backup.

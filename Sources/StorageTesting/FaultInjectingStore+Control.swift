@@ -6,11 +6,14 @@ extension FaultInjectingStore {
     /// Operation `index` (from 0, counted from now on, among those of kind `operation` or among all) fails.
     package func failOperation(
         _ index: Int, of operation: Operation? = nil, _ persistence: Persistence = .once,
-        _ moment: Moment = .beforeEffect, with code: StorageError.Code = .unavailable
+        _ moment: Moment = .beforeEffect, with code: StorageError.Code = .unavailable,
+        action: (@Sendable () -> Void)? = nil
     ) {
         state.withLock { state in
             state.faults.append(
-                Fault(index: index, operation: operation, persistence: persistence, moment: moment, code: code))
+                Fault(
+                    index: index, operation: operation, persistence: persistence, moment: moment, code: code,
+                    action: action))
         }
     }
 
@@ -100,8 +103,8 @@ extension FaultInjectingStore.State {
                 case .forGood: candidate.seen >= candidate.index
                 }
             if comes, fault == nil {
-                faults[position].hits += 1
                 fault = candidate
+                faults[position].hits += 1
             }
         }
         return (fault, delays[operation])

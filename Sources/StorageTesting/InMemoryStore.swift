@@ -35,6 +35,12 @@ package final class InMemoryStore: ObjectStore {
         state.withLock { $0.capacity = capacity }
     }
 
+    package var condition: StoreCondition {
+        var condition = StoreCondition()
+        condition.isThere = state.withLock { $0.isAvailable }
+        return condition
+    }
+
     package func upload(_ key: ObjectKey) throws(StorageError) -> any ObjectUpload {
         try locked { state throws(StorageError) in
             state.counter += 1

@@ -1,10 +1,13 @@
+internal import Agent
 internal import ArgumentParser
 internal import BackupEngine
 internal import BackupNames
 internal import BlockSources
 internal import Configuration
 internal import CryptoPrimitives
+internal import Logging
 internal import Manifest
+internal import Moments
 
 struct BackupCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -26,6 +29,12 @@ struct BackupCommand: ParsableCommand {
     @Option(help: "The disk of the machine.") var disk = "disk"
     @Option(help: "The backend; needed where several are configured and the org has none set.") var backend: String?
     @Option(help: "The format of an image file: auto, raw, qcow2, vmdk, vdi or vhdx.") var format = ImageFormat.auto
+    @Option(
+        help:
+            "How a source that is written to is held still: auto (default), none, reflink (XFS, btrfs), btrfs, lvm or zfs."
+    )
+    var consistency: MomentMethod?
+    @Flag(help: "No backup rather than one without a consistent point.") var requireConsistency = false
     @Flag(help: "Read the source to its end and say how fast that went; store nothing.") var dryRun = false
     @Flag(help: "Print the manifest as JSON.") var json = false
 
@@ -37,10 +46,11 @@ struct BackupCommand: ParsableCommand {
             let name = try backend.map { try ResourceName($0) } ?? configuration.defaultBackend(of: org)
             try engine.cleanUpAfterCrash(only: name)
             let backend = try engine.backend(name)
-            let image = try openSource()
+            let opened = try openSource(stateDirectory: configuration.stateDirectory, engine.log)
+            defer { opened.release() }
             let line = ProgressLine()
             defer { line.end() }
-            let manifest = try engine.backUp(image, as: disk, to: backend) {
+            let manifest = try engine.backUp(opened.image, as: disk, to: backend) {
                 line.show("backup", $0, $1)
             }
             line.end()
@@ -53,19 +63,28 @@ struct BackupCommand: ParsableCommand {
                     backup      \(facts.identifier)
                     raw         \(readableSize(facts.rawByteCount)), sha256 \(facts.rawSHA256)
                     archive     \(readableSize(facts.archiveByteCount)), sha256 \(facts.archiveSHA256)
+                    consistency \(facts.consistency)
 
                     """)
             }
         }
     }
 
-    private func openSource() throws -> any ImageSource {
-        try BlockSource.open(source, format: format) { StandardStream.error.write("notice: \($0)\n") }
+    private func openSource(stateDirectory: String, _ log: Logger) throws -> OpenedSource {
+        let opener = SourceOpener(
+            source: source, format: format, method: consistency ?? .auto, isRequired: requireConsistency,
+            moments: Moments(stateDirectory: stateDirectory, log: log))
+        return try opener.open { text in
+            // Who asks for nothing gets what there is, and the report says what that was.
+            if consistency != nil || !text.hasPrefix(Moments.noMoment) {
+                StandardStream.error.write("notice: \(text)\n")
+            }
+        }
     }
 
     private func runDry() throws {
         _ = try DiskName(org: ResourceName(org), vm: ResourceName(vm), disk: ResourceName(disk))
-        let image = try openSource()
+        let image = try BlockSource.open(source, format: format) { StandardStream.error.write("notice: \($0)\n") }
         let line = ProgressLine()
         defer { line.end() }
         let reading = try image.readThrough { line.show("read", $0, $1) }
@@ -101,6 +120,7 @@ private struct DryRunReport: Encodable {
 }
 
 extension ImageFormat: ExpressibleByArgument {}
+extension MomentMethod: ExpressibleByArgument {}
 
 extension Configuration {
     /// The org's own backend, or the only one there is.

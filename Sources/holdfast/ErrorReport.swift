@@ -64,7 +64,7 @@ struct ErrorReport {
     }
 
     /// The one mapping from failures to exit codes, as the help lists them.
-    private static func exitCode(of code: EngineError.Code) -> Int32 {
+    static func exitCode(of code: EngineError.Code) -> Int32 {
         switch code {
         case .invalidName, .notFound: 3
         case .noKey, .wrongKey, .badKeyFile, .keyInUse: 4

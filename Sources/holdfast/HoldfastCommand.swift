@@ -14,14 +14,14 @@ struct HoldfastCommand: ParsableCommand {
             Exit codes: 0 success; 1 any other failure; 3 no such backup; 4 key missing, wrong, unsafe or still needed; 5 damaged, cut, \
             swapped or not authentic; 6 backend unreachable, full or refusing; 7 source or image not usable; 8 target not \
             usable; 9 catalog; 10 configuration; 11 mount; 12 busy, or the name is taken; 13 restored, but not all of it \
-            (--salvage); 20 something is overdue (status); 21 a check or \
+            (--salvage); 14 kept: held, locked by its store, or too much would go at once (prune); 20 something is overdue (status); 21 a check or \
             drill found something wrong; 64 wrong usage.
             """,
         version: Engine.toolVersion,
         subcommands: [
             MountCommand.self, BackupCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self,
             VerifyCommand.self, DrillCommand.self, StatusCommand.self, KeysCommand.self, BackendCommand.self,
-            CatalogCommand.self, HoldCommand.self, PruneCommand.self,
+            CatalogCommand.self, HoldCommand.self, PruneCommand.self, AgentCommand.self,
             ArchiveCommand.self, WarmupCommand.self,
         ])
 

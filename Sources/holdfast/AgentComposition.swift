@@ -1,0 +1,65 @@
+internal import Agent
+internal import BackupEngine
+internal import BackupNames
+internal import BlockSources
+internal import Catalog
+internal import Configuration
+internal import Logging
+internal import Moments
+internal import Retention
+
+extension Configuration {
+    /// The disks that are backed up without anybody asking, as the agent wants them.
+    func automaticDisks(_ log: Logger) throws -> [AutomaticDisk] {
+        let moments = Moments(stateDirectory: stateDirectory, log: log)
+        return try disks.compactMap { disk in
+            guard let automation = automation(of: disk), let policy = automation.policy else { return nil }
+            let opener = SourceOpener(
+                source: disk.source, format: try disk.imageFormat,
+                method: MomentMethod(rawValue: automation.consistency ?? "auto") ?? .auto,
+                isRequired: automation.requiresConsistency ?? false, moments: moments)
+            return AutomaticDisk(
+                name: disk.name, policy: policy, window: automation.window ?? .allDay,
+                targets: targets(automation, of: disk.name.org)
+            ) {
+                try opener.open { log.warning("\(disk.name): \($0)") }
+            }
+        }
+    }
+
+    private func targets(_ automation: AutoBackup, of org: ResourceName) -> [ResourceName] {
+        switch automaticTarget(automation, of: org) {
+        case .backend(let name): [name]
+        case .random: disasterRecoveryBackends
+        // The configuration was refused where this could be.
+        case nil: []
+        }
+    }
+}
+
+extension Configuration.Disk {
+    var imageFormat: ImageFormat {
+        get throws {
+            guard let format else { return .auto }
+            guard let known = ImageFormat(rawValue: format) else {
+                throw EngineError(
+                    .source, "the disk \(name) has the format \"\(format)\", which is none",
+                    hint: "one of " + ImageFormat.allCases.map(\.rawValue).joined(separator: ", "))
+            }
+            return known
+        }
+    }
+}
+
+extension Agent {
+    convenience init(
+        _ engine: Engine, _ configuration: Configuration, _ disks: [AutomaticDisk]
+    ) throws {
+        let limits = configuration.agent
+        var settings = AgentSettings()
+        settings.limits = AgentPlan.Limits(overall: limits.concurrency, perTarget: limits.concurrencyPerBackend)
+        settings.pruneShare = limits.pruneShare
+        settings.verifyDepth = CheckDepth(rawValue: limits.verifyDepth) ?? .presence
+        try self.init(engine, disks, settings, sharing: try limits.sharedBackend.map { try engine.backend($0) })
+    }
+}

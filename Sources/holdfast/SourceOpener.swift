@@ -1,0 +1,38 @@
+internal import Agent
+internal import BackupEngine
+internal import BlockSources
+internal import Moments
+
+/// Opens what a user or the configuration names as a source, held still where that can be done.
+struct SourceOpener {
+    let source: String
+    let format: ImageFormat
+    let method: MomentMethod
+    /// No backup rather than one without a consistent point.
+    let isRequired: Bool
+    let moments: Moments
+
+    func open(notice: (String) -> Void) throws -> OpenedSource {
+        guard BlockSource.isFile(source) else {
+            guard !isRequired else {
+                throw EngineError(
+                    .source, "nothing says that \"\(source)\" stands still, and a consistent point is required",
+                    hint: "back the guest up by its QMP socket, or set require_consistency = false")
+            }
+            return OpenedSource(try BlockSource.open(source, format: format, notice: notice))
+        }
+        let format = try BlockSource.format(of: source, format, notice: notice)
+        // An image of another format may refer to others by relative names.
+        let moment = try moments.take(
+            of: source, method, isRequired: isRequired, keepsFolder: format != .raw, notice: notice)
+        do {
+            let image = try BlockSource.openFile(
+                moment.path, named: source, format: format, consistency: moment.consistency,
+                consistentAt: moment.takenAt)
+            return OpenedSource(image, release: moment.release)
+        } catch {
+            moment.release()
+            throw error
+        }
+    }
+}
