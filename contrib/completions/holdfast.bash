@@ -10,7 +10,7 @@ _holdfast_orgs() {
 
 _holdfast() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs="mount backup restore list show verify drill status prune hold keys backend catalog archive warmup help"
+    local verbs="mount backup restore list show verify drill status prune hold agent keys backend catalog archive warmup help"
     local verb='' sub='' word index positional=0 config=()
     COMPREPLY=()
 
@@ -22,12 +22,12 @@ _holdfast() {
             config=(--config "${COMP_WORDS[index + 1]}")
             index=$((index + 1))
             ;;
-        --org | --vm | --disk | --backend | --format | --from | --days | --limit | --scratch | --cap | --check | --expect | --firmware | --bus | --memory | --boot-patience | --reason | --sample | --egress | --to | -o | --output | -i | --identity | --passphrase-file) index=$((index + 1)) ;;
+        --org | --vm | --disk | --backend | --format | --from | --days | --limit | --scratch | --cap | --check | --consistency | --expect | --firmware | --bus | --memory | --boot-patience | --reason | --sample | --egress | --to | -o | --output | -i | --identity | --passphrase-file) index=$((index + 1)) ;;
         -?*) ;;
         *)
             if [[ -z $verb ]]; then
                 verb=$word
-            elif [[ -z $sub && $verb == @(keys|backend|catalog|archive) ]]; then
+            elif [[ -z $sub && $verb == @(agent|keys|backend|catalog|archive) ]]; then
                 sub=$word
             else
                 positional=$((positional + 1))
@@ -42,6 +42,7 @@ _holdfast() {
     --org) words=$(_holdfast_orgs "${config[@]}") ;;
     --check) words=fs ;;
     --format) words="auto raw qcow2 vmdk vdi vhdx" ;;
+    --consistency) words="auto none reflink btrfs lvm zfs" ;;
     --firmware) words="bios uefi" ;;
     --bus) words="virtio sata" ;;
     --expect | --memory | --boot-patience) return ;;
@@ -62,7 +63,7 @@ _holdfast() {
             files=yes
             ;;
         backup:*)
-            words="--org --vm --disk --backend --format --dry-run --json --config -h --help"
+            words="--org --vm --disk --backend --format --consistency --require-consistency --dry-run --json --config -h --help"
             files=yes
             ;;
         restore:*)
@@ -82,6 +83,10 @@ _holdfast() {
         prune:*) words="--dry-run --explain --force --json --config -h --help" ;;
         hold:*) words="--reason --release --json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
         status:*) words="--json --prometheus --config -h --help" ;;
+        agent:) words="run plan runs --once --config -h --help" ;;
+        agent:run) words="--once --config -h --help" ;;
+        agent:plan) words="--json --config -h --help" ;;
+        agent:runs) words="--limit --json --config -h --help" ;;
         keys:) words="create list show export import rotate delete rewrap -h --help" ;;
         keys:create) words="--config -h --help" ;;
         keys:list) words="--json --config -h --help" ;;

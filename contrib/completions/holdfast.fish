@@ -23,6 +23,7 @@ complete -c holdfast -n __fish_use_subcommand -a drill -d 'Restore a backup to n
 complete -c holdfast -n __fish_use_subcommand -a status -d 'Each disk with RPO and RTO, and what is overdue'
 complete -c holdfast -n __fish_use_subcommand -a prune -d 'Remove what retention no longer keeps'
 complete -c holdfast -n __fish_use_subcommand -a hold -d 'Keep a backup whatever retention says'
+complete -c holdfast -n __fish_use_subcommand -a agent -d 'Take automatic backups'
 complete -c holdfast -n __fish_use_subcommand -a keys -d 'The keys of the orgs'
 complete -c holdfast -n __fish_use_subcommand -a backend -d 'The places archives are kept'
 complete -c holdfast -n __fish_use_subcommand -a catalog -d 'The catalog of backups'
@@ -82,6 +83,13 @@ complete -c holdfast -n '__fish_seen_subcommand_from hold' -a '(__holdfast_backu
 complete -c holdfast -n '__fish_seen_subcommand_from hold' -l reason -x -d Why
 complete -c holdfast -n '__fish_seen_subcommand_from hold' -l release -d 'Let it go again'
 complete -c holdfast -n '__fish_seen_subcommand_from hold' -l json -d 'Print JSON'
+
+complete -c holdfast -n '__fish_seen_subcommand_from agent; and not __fish_seen_subcommand_from run plan runs' -a 'run plan runs'
+complete -c holdfast -n '__fish_seen_subcommand_from agent' -l once -d 'Take what is due now, and end'
+complete -c holdfast -n '__fish_seen_subcommand_from runs' -l limit -x -d 'At most so many'
+complete -c holdfast -n '__fish_seen_subcommand_from plan runs' -l json -d 'Print JSON'
+complete -c holdfast -n '__fish_seen_subcommand_from backup' -l consistency -x -a 'auto none reflink btrfs lvm zfs' -d 'How the source is held still'
+complete -c holdfast -n '__fish_seen_subcommand_from backup' -l require-consistency -d 'No backup without a consistent point'
 
 complete -c holdfast -n '__fish_seen_subcommand_from keys; and not __fish_seen_subcommand_from create list show export import rotate delete rewrap' \
     -a 'create list show export import rotate delete rewrap'
