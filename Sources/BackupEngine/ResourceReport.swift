@@ -34,6 +34,8 @@ package struct ResourceReport: Encodable, Sendable {
     let backend: String
     let last_backup: String
     let last_good_backup: String?
+    /// How its consistent point was reached: `none` where the source was read as it was.
+    let consistency: String?
     /// The age of the last good backup.
     let rpo_seconds: Int64?
     let rto_seconds: Double?
@@ -61,6 +63,7 @@ package struct ResourceReport: Encodable, Sendable {
         backend = shown.identifier.backend.description
         last_backup = status.newest.identifier.date.description
         last_good_backup = status.lastGood?.identifier.date.description
+        consistency = status.consistency
         rpo_seconds = status.recoveryPoint(now: now)
         rto_seconds = status.recoveryTime.milliseconds.map { Double($0) / 1000 }
         rto_source = status.recoveryTime.source

@@ -43,6 +43,8 @@ package struct ResourceStatus: Sendable, Hashable {
     package let newest: BackupSummary
     package let newestChecks: [CheckRecord]
     package let lastGood: BackupSummary?
+    /// How the consistent point of the last good backup was reached, of the newest where none is good; nil: nobody has looked.
+    package internal(set) var consistency: String?
     package let recoveryTime: RecoveryTime
     /// The newest drill, however it went.
     package let lastDrill: RunRecord?
@@ -123,10 +125,15 @@ extension Engine {
                         RecoveryFigures.Sample(rawByteCount: $0.rawByteCount, milliseconds: $0.totalMilliseconds)
                     })
             }
-            return ResourceStatus.list(
+            var resources = ResourceStatus.list(
                 try catalog.allBackups(), checks: try catalog.allChecks(),
                 drills: try catalog.newestDrills(onlyGood: false), goodDrills: try catalog.newestDrills(onlyGood: true),
                 bytesPerSecond: rates)
+            for index in resources.indices {
+                let shown = resources[index].lastGood ?? resources[index].newest
+                resources[index].consistency = try catalog.consistency(of: shown.identifier)
+            }
+            return resources
         } catch {
             throw EngineError(error, subject: "status")
         }

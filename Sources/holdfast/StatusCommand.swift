@@ -53,9 +53,9 @@ struct StatusCommand: ParsableCommand {
                         orgs_without_backup: without.map(\.description)))
             } else {
                 printTable(
-                    ["DISK", "LAST GOOD BACKUP", "RPO", "RTO", "LAST DRILL", "VERIFIED", "STATE"],
+                    ["DISK", "LAST GOOD BACKUP", "CONSISTENCY", "RPO", "RTO", "LAST DRILL", "VERIFIED", "STATE"],
                     zip(resources, reports).map { row($0, $1, now) }
-                        + without.map { ["\($0)", "none", "-", "-", "-", "-", "overdue: rpo"] })
+                        + without.map { ["\($0)", "none", "-", "-", "-", "-", "-", "overdue: rpo"] })
             }
             if reports.contains(where: { !$0.failures.isEmpty }) { return DrillCommand.findingExitCode }
             return reports.contains { !$0.overdue.isEmpty } || !without.isEmpty ? Self.overdueCode : nil
@@ -86,7 +86,7 @@ struct StatusCommand: ParsableCommand {
         }
         return [
             "\(status.disk)", status.lastGood.map { "\($0.identifier.backend):\($0.identifier.date)" } ?? "none",
-            status.recoveryPoint(now: now).map(readableAge) ?? "-",
+            status.consistency ?? "-", status.recoveryPoint(now: now).map(readableAge) ?? "-",
             rto.milliseconds.map { "\(readableDuration($0)) \(rto.source)" } ?? rto.source, drill ?? "never",
             status.verifiedAt.map { age($0) + " ago" } ?? "never", state.isEmpty ? "ok" : state,
         ]
