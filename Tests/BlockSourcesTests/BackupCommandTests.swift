@@ -117,7 +117,8 @@ struct BackupCommandTests {
         for delay in [0.05, 0.15, 0.3] {
             try bench.run("timeout -s KILL \(delay) \(bench.backupLine("a.qcow2")) >/dev/null 2>&1 || true")
             // The kernel kills it when we are gone.
-            for _ in 0..<100 where try bench.run("pgrep -f '[q]emu-nbd.*\(bench.folder.path)' || true") != "" {
+            for _ in 0..<100 {
+                if try bench.run("pgrep -f '[q]emu-nbd.*\(bench.folder.path)' || true") == "" { break }
                 usleep(10_000)
             }
             #expect(try bench.run("pgrep -a -f '[q]emu-nbd.*\(bench.folder.path)' || true") == "", "after \(delay) s")
