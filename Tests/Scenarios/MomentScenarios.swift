@@ -13,7 +13,8 @@ extension Scenarios {
                 """
                 export PATH=$PATH:/usr/sbin:/sbin
                 mkdir -p fs; truncate -s 500M fs.img; \(make) fs.img >mkfs.log 2>&1; mount -o loop fs.img fs
-                trap 'kill %1 2>/dev/null; wait; umount fs' EXIT
+                # Children of this process's threads have SIGTERM blocked.
+                trap 'kill -9 %1 2>/dev/null; wait; umount fs' EXIT
                 head -c 96M /dev/urandom > fs/disk.raw
                 cat > writer.py <<'PY'
                 import mmap, os, struct
@@ -86,7 +87,7 @@ extension Scenarios {
             let output = try begin(
                 bench, "mkfs.xfs -q",
                 holds: """
-                    kill %1; wait %1 || true
+                    kill -9 %1; wait %1 || true
                     cd fs; qemu-img create -q -f qcow2 -b disk.raw -F raw top.qcow2; cd ..
                     qemu-io -f qcow2 -c 'write -P 7 1M 1M' fs/top.qcow2 >io.log
                     holdfast backup fs/top.qcow2 --org acme --vm web --config c.toml --require-consistency --json \

@@ -214,11 +214,12 @@ final class MountBench {
     func start(_ name: String, _ line: String) throws {
         let path = folder + "/.start-\(UUID().uuidString).sh"
         try line.write(toFile: path, atomically: true, encoding: .utf8)
-        // Python closes what Foundation waits for the end of.
+        // Python closes what Foundation waits for the end of, and takes back that this process's threads block signals.
         try run(
             """
             python3 -c "
-            import subprocess
+            import signal,subprocess
+            signal.pthread_sigmask(signal.SIG_SETMASK,[])
             subprocess.Popen(['bash','-c','bash \(path); echo \\$? > .\(name) && mv .\(name) \(name).status'],
                 stdin=subprocess.DEVNULL,stdout=subprocess.DEVNULL,stderr=subprocess.DEVNULL,start_new_session=True)
             "
