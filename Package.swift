@@ -80,6 +80,8 @@ let package = Package(
         library("GuestChecks", ["BackupEngine", "DiskImage", "SystemIO", "Workers"]),
         // Servers of network block devices, and image formats through qemu-nbd.
         library("BlockSources", ["CNBD", "BackupEngine", "SystemIO", "Workers"]),
+        // Disks of running QEMU guests, held still by QEMU itself.
+        library("GuestSources", ["BlockSources", "BackupEngine", "BackupNames", "SystemIO", "Workers", logging]),
         // Sources that are written to, held still for a moment.
         library("Moments", ["BackupEngine", "SystemIO", logging]),
         // Backups that take themselves.
@@ -102,7 +104,8 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "Agent", "Daemon", "FuseBridge", "GuestChecks", "BlockSources", "Moments", "DiskImage", "BackupEngine",
+                "Agent", "Daemon", "FuseBridge", "GuestChecks", "BlockSources", "GuestSources", "Moments", "DiskImage",
+                "BackupEngine",
                 "Configuration",
                 "Catalog",
                 "OrgKeys", "Storage",
@@ -143,6 +146,9 @@ let package = Package(
                 "BlockSources", "BackupEngine", "BackupNames", "Catalog", "CryptoPrimitives", "Manifest", "OrgKeys",
                 "Storage", "StorageTesting", "SystemIO", "Workers", "TestSupport", "holdfast", logging,
             ]),
+        tests(
+            "GuestSourcesTests",
+            ["GuestSources", "BackupEngine", "BackupNames", "SystemIO", "TestSupport", "Workers", logging]),
         tests("ManifestTests", ["Manifest", "AgeFormat", "BackupNames", "CryptoPrimitives"]),
         tests("OrgKeysTests", ["OrgKeys", "AgeFormat", "BackupNames", "CryptoPrimitives"]),
         tests("ConfigurationTests", ["Configuration", "BackupNames", "Retention"]),

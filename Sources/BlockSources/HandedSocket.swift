@@ -1,17 +1,17 @@
 internal import BackupEngine
 internal import Glibc
-internal import SystemIO
+package import SystemIO
 
 /// A socket that a server can listen at and a client that is connected to it already. Its name is gone before anybody else could
 /// have seen it, so nothing of it outlives the two processes, and nobody else can connect.
-struct HandedSocket: ~Copyable {
+package struct HandedSocket: ~Copyable {
     private static let prefix = "holdfast-nbd-"
 
-    let listener: Int32
-    let client: Int32
+    package let listener: Int32
+    package let client: Int32
 
     /// Makes them in a private folder under $TMPDIR or /tmp, which is removed again here.
-    init() throws(Errno) {
+    package init() throws(Errno) {
         // A long $TMPDIR leaves no room in an address of 108 bytes (unix(7)).
         let named = getenv("TMPDIR").map { String(cString: $0) } ?? ""
         let root = named.hasPrefix("/") && named.utf8.count < 50 ? named : "/tmp"

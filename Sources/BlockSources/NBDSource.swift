@@ -60,13 +60,25 @@ package final class NBDSource: ImageSource {
         }
     }
 
-    /// Takes over a socket that a server listens at the other end of.
+    /// Takes over a socket that a server listens at the other end of; it is closed whatever comes of it.
+    package static func open(
+        adopting socket: Int32, name: String, consistency: String, consistentAt: Int64?,
+        patience: Duration = defaultPatience
+    ) throws(EngineError) -> NBDSource {
+        do throws(NBDFailure) {
+            return try adopting(
+                socket, name: name, consistency: consistency, consistentAt: consistentAt, patience: patience)
+        } catch {
+            throw EngineError(.source, "\"\(name)\" cannot be read: \(error)", cause: error)
+        }
+    }
+
     static func adopting(
-        _ socket: Int32, name: String, patience: Duration
+        _ socket: Int32, name: String, consistency: String = "none", consistentAt: Int64? = nil, patience: Duration
     ) throws(NBDFailure) -> NBDSource {
         try NBDSource(
-            [NBDConnection(.socket(socket), patience: patience)], name: name, consistency: "none", consistentAt: nil,
-            patience: patience, requestByteCount: usualRequestByteCount)
+            [NBDConnection(.socket(socket), patience: patience)], name: name, consistency: consistency,
+            consistentAt: consistentAt, patience: patience, requestByteCount: usualRequestByteCount)
     }
 
     private init(

@@ -252,6 +252,13 @@ extension Configuration {
         guard !disk.source.isEmpty, disk.source != "-" else {
             throw table.error(.invalidValue, "source", "must be a path or an address that can be opened again")
         }
+        if GuestDrive.isURI(disk.source) {
+            do throws(NameError) {
+                _ = try GuestDrive(disk.source)
+            } catch {
+                throw table.error(.invalidValue, "source", error.reason)
+            }
+        }
         disk.format = try table.optionalString("format")
         if let auto = try table.table("auto") { disk.auto = try AutoBackup(auto, configuration) }
         return disk

@@ -17,6 +17,8 @@ enum GNUFunctions {
     /// On Linux's calling conventions (x86-64, AArch64, RISC-V) whole numbers go the same way to a variadic function.
     typealias PRCtl = @convention(c) (Int32, UInt, UInt, UInt, UInt) -> Int32
 
+    typealias MemFDCreate = @convention(c) (UnsafePointer<CChar>, UInt32) -> Int32
+
     typealias MallOpt = @convention(c) (Int32, Int32) -> Int32
 
     /// prctl(2)
@@ -29,6 +31,8 @@ enum GNUFunctions {
     static let syncFileRange = dlsym(nil, "sync_file_range").map { unsafeBitCast($0, to: SyncFileRange.self) }
     /// copy_file_range(2)
     static let copyFileRange = dlsym(nil, "copy_file_range").map { unsafeBitCast($0, to: CopyFileRange.self) }
+    /// memfd_create(2)
+    static let memfdCreate = dlsym(nil, "memfd_create").map { unsafeBitCast($0, to: MemFDCreate.self) }
     /// mallopt(3)
     static let mallopt = dlsym(nil, "mallopt").map { unsafeBitCast($0, to: MallOpt.self) }
 }

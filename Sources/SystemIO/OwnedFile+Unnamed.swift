@@ -17,4 +17,12 @@ extension OwnedFile {
         try FileTree.remove(path)
         return file
     }
+
+    /// Makes a new, empty file in memory, which may be swapped as any memory; gone with its last descriptor. `name` only shows in
+    /// /proc/PID/fd. The corresponding C function is `memfd_create`.
+    package static func inMemory(named name: String) throws(Errno) -> OwnedFile {
+        guard let create = GNUFunctions.memfdCreate else { throw .notImplemented }
+        // MFD_CLOEXEC (linux/memfd.h).
+        return OwnedFile(adopting: try Errno.check { create(name, 1) })
+    }
 }

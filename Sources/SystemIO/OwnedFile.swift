@@ -75,6 +75,13 @@ package struct OwnedFile: ~Copyable, Sendable {
         if error != .interrupted { throw error }
     }
 
+    /// Gives the descriptor to somebody who will close it.
+    package consuming func handOver() -> Int32 {
+        let number = descriptor
+        discard self
+        return number
+    }
+
     /// The corresponding C function is `fstat`.
     package func facts() throws(Errno) -> FileFacts {
         let number = descriptor

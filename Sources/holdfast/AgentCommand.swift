@@ -50,6 +50,7 @@ struct AgentRunCommand: ParsableCommand {
         let engine = try Composition.engine(configuration, log: log)
         defer { engine.close() }
         try engine.cleanUpAfterCrash()
+        SourceOpener.cleanUpAfterCrash(stateDirectory: configuration.stateDirectory, log: log)
         let agent = try Agent(engine, configuration, disks)
         defer { agent.close() }
         let service = AgentService(agent) { isStopped in

@@ -11,13 +11,12 @@ internal import Retention
 extension Configuration {
     /// The disks that are backed up without anybody asking, as the agent wants them.
     func automaticDisks(_ log: Logger) throws -> [AutomaticDisk] {
-        let moments = Moments(stateDirectory: stateDirectory, log: log)
-        return try disks.compactMap { disk in
+        try disks.compactMap { disk in
             guard let automation = automation(of: disk), let policy = automation.policy else { return nil }
             let opener = SourceOpener(
-                source: disk.source, format: try disk.imageFormat,
+                disk.source, format: try disk.imageFormat,
                 method: MomentMethod(rawValue: automation.consistency ?? "auto") ?? .auto,
-                isRequired: automation.requiresConsistency ?? false, moments: moments)
+                isRequired: automation.requiresConsistency ?? false, stateDirectory: stateDirectory, log: log)
             return AutomaticDisk(
                 name: disk.name, policy: policy, window: automation.window ?? .allDay,
                 targets: targets(automation, of: disk.name.org)

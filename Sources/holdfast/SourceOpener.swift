@@ -1,6 +1,9 @@
 internal import Agent
 internal import BackupEngine
+internal import BackupNames
 internal import BlockSources
+internal import GuestSources
+internal import Logging
 internal import Moments
 
 /// Opens what a user or the configuration names as a source, held still where that can be done.
@@ -11,8 +14,34 @@ struct SourceOpener {
     /// No backup rather than one without a consistent point.
     let isRequired: Bool
     let moments: Moments
+    let guests: GuestSources
+
+    init(
+        _ source: String, format: ImageFormat, method: MomentMethod, isRequired: Bool, stateDirectory: String,
+        log: Logger
+    ) {
+        (self.source, self.format, self.method, self.isRequired) = (source, format, method, isRequired)
+        moments = Moments(stateDirectory: stateDirectory, log: log)
+        guests = GuestSources(stateDirectory: stateDirectory, log: log)
+    }
+
+    /// Removes what backups left in the system and in guests that were killed.
+    static func cleanUpAfterCrash(stateDirectory: String, log: Logger) {
+        Moments(stateDirectory: stateDirectory, log: log).cleanUpAfterCrash()
+        GuestSources(stateDirectory: stateDirectory, log: log).cleanUpAfterCrash()
+    }
 
     func open(notice: (String) -> Void) throws -> OpenedSource {
+        if GuestDrive.isURI(source) {
+            guard format == .auto || format == .raw else {
+                throw EngineError(
+                    .source, "\"\(source)\" is no file that could be \(format.rawValue)",
+                    hint: "QEMU gives the bytes of the disk already; leave the format away")
+            }
+            // A consistent point is what it always has.
+            let guest = try guests.open(source, notice: notice)
+            return OpenedSource(guest) { guest.close() }
+        }
         guard BlockSource.isFile(source) else {
             guard !isRequired else {
                 throw EngineError(

@@ -149,6 +149,11 @@ struct AutomationTests {
         Mistake(text: "[orgs.a.auto]\ntime_zone = \"Mars/Olympus\"", key: "orgs.a.auto.time_zone"),
         Mistake(text: "[orgs.a.auto]\nconsistency = \"maybe\"", key: "orgs.a.auto.consistency"),
         Mistake(
+            text: "[orgs.a.vms.w.disks.disk]\nsource = \"qmp+unix:///vda\"", key: "orgs.a.vms.w.disks.disk.source"),
+        Mistake(
+            text: "[orgs.a.vms.w.disks.disk]\nsource = \"qmp+unix:///vda?socket=/s&freeze=ever\"",
+            key: "orgs.a.vms.w.disks.disk.source"),
+        Mistake(
             text: "[orgs.a.auto]\nconsistency = \"none\"\nrequire_consistency = true",
             key: "orgs.a.auto.require_consistency"),
         Mistake(text: "[orgs.a.auto]\ncolour = 1", key: "orgs.a.auto.colour"),

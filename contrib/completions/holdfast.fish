@@ -14,7 +14,7 @@ complete -c holdfast -n __fish_use_subcommand -l version -d 'Show the version'
 complete -c holdfast -n 'not __fish_use_subcommand' -l config -r -F -d 'Configuration file'
 
 complete -c holdfast -n __fish_use_subcommand -a mount -d 'Show the backups as a file system'
-complete -c holdfast -n __fish_use_subcommand -a backup -d 'Back up an image, a block device, or standard input'
+complete -c holdfast -n __fish_use_subcommand -a backup -d 'Back up an image, a device, a running guest, or standard input'
 complete -c holdfast -n __fish_use_subcommand -a restore -d 'Verify a backup, then write it to a file or device'
 complete -c holdfast -n __fish_use_subcommand -a list -d 'List backups'
 complete -c holdfast -n __fish_use_subcommand -a show -d 'Show the facts of a backup'
