@@ -84,21 +84,29 @@ let package = Package(
         library("GuestSources", ["BlockSources", "BackupEngine", "BackupNames", "SystemIO", "Workers", logging]),
         // Sources that are written to, held still for a moment.
         library("Moments", ["BackupEngine", "SystemIO", logging]),
+        // Copies inside the pool: no backups.
+        library(
+            "Snapshots",
+            ["BackupEngine", "BackupNames", "Catalog", "CryptoPrimitives", "SystemIO", "Workers", logging]),
         // Backups that take themselves.
         library(
-            "Agent", ["BackupEngine", "BackupNames", "Catalog", "Manifest", "Retention", "Storage", "Workers", logging]),
+            "Agent",
+            [
+                "BackupEngine", "BackupNames", "Catalog", "Manifest", "Retention", "Snapshots", "Storage", "Workers",
+                logging,
+            ]),
         library(
             "Filesystem",
             [
                 "BackupEngine", "Workers", "CryptoPrimitives", "SeekableZstd", "BackupNames", "Archive", "Storage",
-                "Manifest", "OrgKeys", "Catalog", "RangeCache", "ReadTrace", logging,
+                "Manifest", "OrgKeys", "Catalog", "RangeCache", "ReadTrace", "Snapshots", "SystemIO", logging,
             ]),
         library("FuseBridge", ["CFuse", "Filesystem", "BackupEngine", "Workers"]),
         library(
             "Daemon",
             [
                 "FuseBridge", "Filesystem", "BackupEngine", "Configuration", "Catalog", "OrgKeys", "Storage",
-                "S3Storage", "RangeCache", "ReadTrace",
+                "S3Storage", "RangeCache", "ReadTrace", "Snapshots",
                 "Workers", "BackupNames", "SystemIO", "Archive", "AgeFormat", logging,
             ]),
         .executableTarget(
@@ -111,7 +119,7 @@ let package = Package(
                 "OrgKeys", "Storage",
                 "Workers",
                 "BackupNames", "SystemIO", "Archive", "Manifest", "CryptoPrimitives", "AgeFormat", "SeekableZstd",
-                "ReadTrace", "Retention", logging,
+                "ReadTrace", "Retention", "Snapshots", logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 
@@ -157,7 +165,7 @@ let package = Package(
             "FilesystemTests",
             [
                 "Filesystem", "FuseBridge", "Archive", "BackupEngine", "BackupNames", "Catalog", "OrgKeys",
-                "SeekableZstd", "Storage", "StorageTesting", "Workers",
+                "SeekableZstd", "Snapshots", "Storage", "StorageTesting", "SystemIO", "Workers",
                 logging,
             ]),
         tests("ArchiveTests", ["Archive", "AgeFormat", "SeekableZstd", "CryptoPrimitives", "Workers"]),
@@ -165,10 +173,13 @@ let package = Package(
             "AgentTests",
             [
                 "Agent", "BackupEngine", "AgeFormat", "Archive", "BackupNames", "Catalog", "OrgKeys", "Retention",
-                "Storage",
+                "Snapshots", "Storage",
                 "StorageTesting", "Workers", logging,
             ]),
         tests("MomentsTests", ["Moments", "BackupEngine", "SystemIO", logging]),
+        tests(
+            "SnapshotsTests",
+            ["Snapshots", "BackupEngine", "BackupNames", "Catalog", "SystemIO", logging]),
         tests("ReadTraceTests", ["ReadTrace"]),
         tests("RangeCacheTests", ["RangeCache", "Archive", "SystemIO", "Workers", logging]),
         // What libFuzzer calls, and the replay of what it found.

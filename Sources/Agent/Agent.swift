@@ -92,7 +92,7 @@ package final class Agent: Sendable {
                 run.detail = "its process ended"
                 run.endedAt = now
                 try engine.catalog.endRun(run)
-                lookAtUnchecked(run.disk)
+                if run.kind == .backup { lookAtUnchecked(run.disk) }
             }
             try reload()
         } catch {

@@ -43,9 +43,7 @@ extension Engine {
 
     /// A backup at a DR backend counts that no check has found anything wrong with, whoever made it.
     func history(of disk: DiskName) throws -> DiskHistory {
-        let runs = try catalog.backupRuns(of: disk, limit: Self.runLimit).filter {
-            $0.kind == .backup && !$0.isRunning
-        }
+        let runs = try catalog.backupRuns(of: disk, .backup, limit: Self.runLimit).filter { !$0.isRunning }
         let newestFirst = try retainedBackups(of: disk).sorted { $0.createdAt > $1.createdAt }
         let good = try newestFirst.first { BackupHealth.finding(try catalog.checks($0.identifier)) == nil }
         // A run belongs to the window in which it began, not to that in which its source was ready.

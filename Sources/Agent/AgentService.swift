@@ -10,6 +10,7 @@ internal import Workers
 /// | of `run` | plans, begins runs, waits for the next moment, for a run's end, or to be stopped | when all others have ended |
 /// | one for each run | performs it | the run's; one that is told to stop gives its upload up |
 /// | leases | renews those of the runs, three times in their length | told to stop |
+/// | snapshots | makes those that are due, one after the other | when it has ended the one under way; one that is told to stop is given up |
 /// | care | once a day: retention of disks that nobody backs up here | told to stop |
 ///
 /// It begins nothing outside a window, and ends nothing because a window does. The wall clock is looked at once a minute at least, so
@@ -20,6 +21,9 @@ package final class AgentService: Sendable {
         var running: [Int64: AgentRun] = [:]
         /// Of a service that runs once; one that goes on for years keeps none, for the catalog has them.
         var ended: [BackupRunRecord]?
+        /// The same of snapshots.
+        var endedSnapshots: [BackupRunRecord] = []
+        var snapshotFailure: EngineError?
         /// Runs that ended, ever.
         var endCount = 0
     }
@@ -31,12 +35,18 @@ package final class AgentService: Sendable {
     private static let troubleSeconds: Int64 = 60
 
     private let agent: Agent
+    private let snapshots: SnapshotAgent?
     private let care: (@Sendable (_ isStopped: () -> Bool) -> Void)?
     private let state = Monitor(State())
 
-    /// - Parameter care: what is done once a day beside the runs.
-    package init(_ agent: Agent, care: (@Sendable (_ isStopped: () -> Bool) -> Void)? = nil) {
+    /// - Parameters:
+    ///   - snapshots: makes snapshots beside the backups.
+    ///   - care: what is done once a day beside the runs.
+    package init(
+        _ agent: Agent, snapshots: SnapshotAgent? = nil, care: (@Sendable (_ isStopped: () -> Bool) -> Void)? = nil
+    ) {
         self.agent = agent
+        self.snapshots = snapshots
         self.care = care
     }
 
@@ -51,6 +61,11 @@ package final class AgentService: Sendable {
     package func run(once: Bool = false) throws(EngineError) -> [BackupRunRecord] {
         if once { state.withLock { $0.ended = [] } }
         let leases = NativeThread(name: "leases") { [self] in renewLeases() }
+        let snapshooter = snapshots.map { snapshots in
+            NativeThread(name: "snapshots") { [self] in
+                if once { takeSnapshotsOnce(snapshots) } else { takeSnapshots(snapshots) }
+            }
+        }
         let carer = NativeThread(name: "care") { [self] in if !once { careDaily() } }
         var failure: EngineError?
         do {
@@ -60,12 +75,14 @@ package final class AgentService: Sendable {
         }
         // What is under way goes on to its end, unless somebody stops it.
         state.wait { $0.running.isEmpty ? () : nil }
+        if once { snapshooter?.join() }
         if once, !isStopped { care? { [self] in isStopped } }
         stop()
         leases.join()
         carer.join()
-        if let failure { throw failure }
-        return state.withLock { $0.ended ?? [] }
+        if !once { snapshooter?.join() }
+        if let failure = failure ?? state.withLock({ $0.snapshotFailure }) { throw failure }
+        return state.withLock { ($0.ended ?? []) + $0.endedSnapshots }
     }
 
     private func runOnce() throws {
@@ -118,6 +135,31 @@ package final class AgentService: Sendable {
             }.detach()
         }
         return count
+    }
+
+    private func takeSnapshotsOnce(_ snapshots: SnapshotAgent) {
+        do throws(EngineError) {
+            let results = try snapshots.runDue { [self] in isStopped }
+            state.withLock { $0.endedSnapshots = results }
+        } catch {
+            state.withLock { $0.snapshotFailure = error }
+        }
+    }
+
+    private func takeSnapshots(_ snapshots: SnapshotAgent) {
+        while !isStopped {
+            var waitSeconds = Self.longestWaitSeconds
+            do throws(EngineError) {
+                _ = try snapshots.runDue { [self] in isStopped }
+                if let wakesAt = try snapshots.wakesAt() {
+                    waitSeconds = min(waitSeconds, max(1, wakesAt - agent.engine.clock.secondsSince1970))
+                }
+            } catch {
+                agent.engine.log.error("no snapshots are made now: \(error); it is tried again")
+                waitSeconds = Self.troubleSeconds
+            }
+            if sleep(seconds: waitSeconds) { return }
+        }
     }
 
     private func renewLeases() {

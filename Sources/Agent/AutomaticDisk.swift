@@ -37,10 +37,10 @@ package struct AutomaticDisk: Sendable {
     }
 
     /// The same for a name on every host: FNV-1a, 64 bits.
-    var seed: UInt64 {
-        "\(name.org)/\(name.vm)/\(name.disk)".utf8.reduce(0xcbf2_9ce4_8422_2325) {
-            ($0 ^ UInt64($1)) &* 0x100_0000_01b3
-        }
+    var seed: UInt64 { Self.seed(of: "\(name.org)/\(name.vm)/\(name.disk)") }
+
+    static func seed(of text: String) -> UInt64 {
+        text.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
     }
 }
 

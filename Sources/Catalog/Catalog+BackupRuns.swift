@@ -106,6 +106,24 @@ extension Catalog {
         }
     }
 
+    /// The newest of one kind of a disk's runs first.
+    package func backupRuns(
+        of disk: DiskName, _ kind: BackupRunRecord.Kind, limit: Int
+    ) throws(CatalogError) -> [BackupRunRecord] {
+        try read { database in
+            try Row.fetchAll(
+                database.cachedStatement(
+                    sql: """
+                        SELECT * FROM backup_run WHERE org = ? AND vm = ? AND disk = ? AND kind = ?
+                        ORDER BY started_at DESC, id DESC LIMIT ?
+                        """),
+                arguments: [
+                    disk.org.description, disk.vm.description, disk.disk.description, kind.rawValue, limit,
+                ]
+            ).map(Self.backupRun)
+        }
+    }
+
     /// The newest first; those of one disk where it is named.
     package func backupRuns(of disk: DiskName? = nil, limit: Int = 10_000) throws(CatalogError) -> [BackupRunRecord] {
         try read { database in

@@ -206,6 +206,11 @@ extension Configuration {
     mutating func parseAutomation(_ root: ConfigurationTable) throws(ConfigurationError) {
         if let table = try root.table("agent") { agent = try parseAgent(table) }
         for (name, table) in try root.tables("pools") { pools.append(try parsePool(name, table)) }
+        if !pools.isEmpty, backends.contains(where: { $0.name.description == SnapshotIdentifier.folderInTree }) {
+            throw root.error(
+                .invalidValue, at: ["backends", SnapshotIdentifier.folderInTree],
+                "is a name that the mount uses itself, where there are pools")
+        }
         for (index, pool) in pools.enumerated() {
             if let other = pools[..<index].first(where: { Self.overlap($0.path, pool.path) }) {
                 throw root.error(

@@ -8,6 +8,7 @@ package import Logging
 internal import OrgKeys
 internal import RangeCache
 internal import S3Storage
+package import Snapshots
 internal import Storage
 internal import SystemIO
 internal import Workers
@@ -76,6 +77,13 @@ package enum Composition {
 }
 
 extension Composition {
+    /// The snapshots in the pools of the configuration.
+    package static func snapshots(_ configuration: Configuration, _ engine: Engine) -> Snapshots {
+        Snapshots(
+            configuration.pools.map { SnapshotPool(name: $0.name, path: $0.path, fileSystem: $0.fileSystem) },
+            catalog: engine.catalog, clock: engine.clock, log: engine.log)
+    }
+
     private static func thresholds(_ status: Configuration.Status) -> StatusThresholds {
         StatusThresholds(
             recoveryPoint: status.recoveryPoint?.seconds, verify: status.verify?.seconds, drill: status.drill?.seconds)

@@ -5,6 +5,7 @@ internal import Glibc
 internal import Logging
 internal import RangeCache
 internal import ReadTrace
+package import Snapshots
 internal import Storage
 internal import Workers
 
@@ -16,11 +17,12 @@ internal import Workers
 package enum MountDaemon {
     /// Mounts, calls `ready` once reads are answered, and returns when the mount has ended.
     package static func run(
-        _ engine: Engine, at mountpoint: String, options: MountOptions, signals: EndingSignals, ready: () -> Void
+        _ engine: Engine, _ snapshots: Snapshots, at mountpoint: String, options: MountOptions, signals: EndingSignals,
+        ready: () -> Void
     ) throws {
         let trace = try options.tracePath.map { path throws(ReadTraceError) in try TraceRecorder(path: path) }
-        cleanUp(engine)
-        let filesystem = BackupFilesystem(engine: engine, trace: trace)
+        cleanUp(engine, snapshots)
+        let filesystem = BackupFilesystem(engine: engine, snapshots: snapshots, trace: trace)
         let session = try FuseSession(
             filesystem, at: mountpoint, appearance: options.appearance, options: options.kernelOptions)
         session.start()
@@ -66,7 +68,7 @@ package enum MountDaemon {
     }
 
     /// What an earlier run left is removed before the mount serves; for a backend that is slow or away this goes on beside it.
-    private static func cleanUp(_ engine: Engine) {
+    private static func cleanUp(_ engine: Engine, _ snapshots: Snapshots) {
         let isDone = Monitor(false)
         NativeThread(name: "clean-up") {
             do {
@@ -74,6 +76,7 @@ package enum MountDaemon {
             } catch {
                 engine.log.error("what an earlier run left is not cleaned up: \(error)")
             }
+            snapshots.cleanUpAfterCrash()
             isDone.withLock { $0 = true }
         }.detach()
         _ = isDone.wait(milliseconds: cleanUpMilliseconds) { $0 ? () : nil }

@@ -37,6 +37,7 @@ extension Node {
     fileprivate var orgName: ResourceName? {
         switch self {
         case .root, .status, .metrics, .backend, .staging, .stagingBackend: nil
+        case .snapshot(let node): node.org
         case .org(_, let org), .stagingOrg(_, let org): org
         case .vm(let vm), .latest(let vm), .date(let vm, _), .sums(let vm, _), .stagingVM(let vm): vm.org
         case .raw(let identifier), .partition(let identifier, _), .archive(let identifier), .manifest(let identifier):
@@ -50,7 +51,7 @@ extension Node {
         switch self {
         case .stagingOrg, .stagingVM, .staged: true
         case .root, .status, .metrics, .backend, .org, .vm, .latest, .date, .raw, .partition, .archive, .manifest,
-            .sums, .staging, .stagingBackend, .stagedStatus:
+            .sums, .staging, .stagingBackend, .stagedStatus, .snapshot:
             false
         }
     }

@@ -6,6 +6,7 @@ internal import Logging
 internal import Manifest
 package import ReadTrace
 internal import SeekableZstd
+package import Snapshots
 internal import Storage
 internal import Synchronization
 internal import Workers
@@ -21,14 +22,19 @@ package final class BackupFilesystem: Sendable {
     let handles = HandleTable()
     let readPath: ReadPath
     let resources: ResourceList
+    /// Those in the pools; nil where none are to be seen.
+    let snapshots: Snapshots?
     private let reads = Atomic<UInt64>(0)
     private let disks: OpenDisks
     private let started: Int64
     let errors = RecentErrors()
 
-    /// - Parameter trace: notes what is read of the images
-    package init(engine: Engine, trace: TraceRecorder? = nil) {
+    /// - Parameters:
+    ///   - snapshots: those in the pools, which are shown beside the backups.
+    ///   - trace: notes what is read of the images
+    package init(engine: Engine, snapshots: Snapshots? = nil, trace: TraceRecorder? = nil) {
         self.engine = engine
+        self.snapshots = snapshots
         tree = BackupTree(engine: engine)
         staging = StagingArea(engine: engine)
         resources = ResourceList(engine: engine)
@@ -83,6 +89,8 @@ package final class BackupFilesystem: Sendable {
         guard name.utf8.count <= 255 else { throw FileSystemError(.nameTooLong, name) }
         switch node {
         case .staging, .stagingBackend, .stagingOrg, .stagingVM: return try stagingChild(name, of: node)
+        case .root where name == Self.snapshotFolderName && showsSnapshots: return .snapshot(.top)
+        case .snapshot(let node): return try snapshotChild(name, of: node)
         default: return try tree.child(name, of: node)
         }
     }
@@ -90,9 +98,9 @@ package final class BackupFilesystem: Sendable {
     private func children(of node: Node) throws -> [(name: String, node: Node)] {
         switch node {
         case .root:
-            return tree.backends().map { ($0.description, .backend($0)) } + [
-                ("metrics.prom", .metrics), ("staging", .staging), ("status.json", .status),
-            ]
+            return tree.backends().map { ($0.description, .backend($0)) } + [("metrics.prom", .metrics)]
+                + (showsSnapshots ? [(Self.snapshotFolderName, .snapshot(.top))] : [])
+                + [("staging", .staging), ("status.json", .status)]
         case .backend(let backend): return try tree.orgs(backend).map { ($0.description, .org(backend, $0)) }
         case .org(let backend, let org):
             return try tree.vms(backend, org).map {
@@ -103,6 +111,7 @@ package final class BackupFilesystem: Sendable {
             return dates.map { ($0.description, .date(vm, $0)) } + (dates.isEmpty ? [] : [("latest", .latest(vm))])
         case .date(let vm, let date): return try tree.files(vm, date)
         case .staging, .stagingBackend, .stagingOrg, .stagingVM: return try stagingChildren(of: node)
+        case .snapshot(let node): return try snapshotChildren(of: node)
         case .status, .metrics, .latest, .raw, .partition, .archive, .manifest, .sums, .staged, .stagedStatus:
             throw FileSystemError(.notADirectory, "not a folder")
         }
@@ -112,6 +121,7 @@ package final class BackupFilesystem: Sendable {
         switch node {
         case .root, .backend, .org, .vm, .date, .staging, .stagingBackend, .stagingOrg, .stagingVM: .directory
         case .latest: .symbolicLink
+        case .snapshot(let node): node.isFolder ? .directory : .regular
         case .status, .metrics, .raw, .partition, .archive, .manifest, .sums, .staged, .stagedStatus: .regular
         }
     }
@@ -184,6 +194,7 @@ package final class BackupFilesystem: Sendable {
                 .regular, permissions: Self.overviewPermissions, byteCount: UInt64(try metricsText().count),
                 modified: engine.clock.secondsSince1970, validSeconds: 0)
         case .staged(let name): return try stagedAttributes(name)
+        case .snapshot(let node): return try snapshotAttributes(of: node, started: started)
         case .stagedStatus(let name):
             guard let file = staging.file(name) else { throw FileSystemError(.notFound, name.fileName + ".status") }
             return Attributes(
@@ -227,6 +238,7 @@ package final class BackupFilesystem: Sendable {
         case .stagedStatus(let name):
             guard let file = staging.file(name) else { throw FileSystemError(.notFound, name.fileName + ".status") }
             return .bytes(Array(file.statusText.utf8))
+        case .snapshot(let node): return try openSnapshot(node)
         case .staged: preconditionFailure("internal error: staged files are opened elsewhere")
         case .root, .backend, .org, .vm, .latest, .date, .staging, .stagingBackend, .stagingOrg, .stagingVM:
             throw FileSystemError(.isADirectory, "a folder")
@@ -249,6 +261,7 @@ package final class BackupFilesystem: Sendable {
             return .ready([ReadSlice(copying: bytes[start..<min(bytes.count, start + count)])])
         case .staged(let file, _):
             return try readStaged(file, at: offset, count: count)
+        case .file(let file): return .ready(try noting { try file.slices(at: offset, count: count) })
         }
     }
 
@@ -257,6 +270,7 @@ package final class BackupFilesystem: Sendable {
         let end: UInt64
         switch try handles.content(handle) {
         case .disk(let view): return try view.seek(target, from: offset)
+        case .file(let file): return try file.seek(target, from: offset)
         case .bytes(let bytes): end = UInt64(bytes.count)
         case .staged(let file, _):
             if case .committed(let identifier) = file.snapshot.state {
@@ -283,6 +297,7 @@ package final class BackupFilesystem: Sendable {
         case .staged(let name):
             guard case .committed(let identifier)? = staging.file(name)?.snapshot.state else { return [] }
             return try tree.extendedAttributes(identifier)
+        case .snapshot(let node): return try snapshotExtendedAttributes(node)
         case .root, .status, .metrics, .backend, .org, .vm, .latest, .date, .sums, .staging, .stagingBackend,
             .stagingOrg,
             .stagingVM,
@@ -294,6 +309,7 @@ package final class BackupFilesystem: Sendable {
     /// The space of the backend that a node belongs to; of all backends together at the top.
     package func space(_ number: UInt64) throws -> SpaceFigures {
         let node = try nodes.node(number)
+        if case .snapshot(let node) = node { return try snapshotSpace(node) }
         var figures = SpaceFigures(totalByteCount: 0, availableByteCount: 0, fileCount: 0)
         for backend in engine.backends.values {
             if let own = node.backendName, own != backend.name { continue }
@@ -326,7 +342,7 @@ extension Node {
     /// The backend that a node belongs to; nil at the top.
     var backendName: ResourceName? {
         switch self {
-        case .root, .status, .metrics, .staging: nil
+        case .root, .status, .metrics, .staging, .snapshot: nil
         case .backend(let name), .org(let name, _), .stagingBackend(let name), .stagingOrg(let name, _): name
         case .vm(let vm), .latest(let vm), .date(let vm, _), .sums(let vm, _), .stagingVM(let vm): vm.backend
         case .raw(let identifier), .partition(let identifier, _), .archive(let identifier), .manifest(let identifier):

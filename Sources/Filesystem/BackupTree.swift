@@ -105,7 +105,7 @@ struct BackupTree: Sendable {
             return file.node
         case .status, .metrics, .latest, .raw, .partition, .archive, .manifest, .sums, .staging, .stagingBackend,
             .stagingOrg,
-            .stagingVM, .staged, .stagedStatus:
+            .stagingVM, .staged, .stagedStatus, .snapshot:
             throw missing
         }
     }

@@ -1,6 +1,7 @@
 internal import BackupEngine
 internal import BackupNames
 internal import SeekableZstd
+internal import Snapshots
 internal import Synchronization
 
 /// A range of an open disk: the whole image, or one partition. Remembers how it has been read so far.
@@ -49,6 +50,8 @@ final class HandleTable: Sendable {
         /// A small generated file, as it was when opened.
         case bytes([UInt8])
         case staged(StagedFile, canWrite: Bool)
+        /// A snapshot's file.
+        case file(SnapshotFile)
     }
 
     private struct State {

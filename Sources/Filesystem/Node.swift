@@ -61,6 +61,7 @@ package enum Node: Hashable, Sendable {
     case stagingVM(VMPath)
     case staged(StagedName)
     case stagedStatus(StagedName)
+    case snapshot(SnapshotNode)
 }
 
 /// The numbers by which the kernel knows nodes, for as long as it does.

@@ -24,6 +24,16 @@ package struct ReadSlice: Sendable {
         self.bytes = UnsafeRawBufferPointer(copy.bytes)
     }
 
+    /// Of bytes that `fill` puts into memory of its own.
+    init<Failure: Error>(
+        filling count: Int, _ fill: (UnsafeMutableRawBufferPointer) throws(Failure) -> Void
+    ) throws(Failure) {
+        let copy = Copy(count: count)
+        try fill(copy.bytes)
+        owner = copy
+        bytes = UnsafeRawBufferPointer(copy.bytes)
+    }
+
     init(zeros count: Int) {
         owner = nil
         bytes = Zeros.prefix(count)
@@ -37,6 +47,8 @@ package struct ReadSlice: Sendable {
             bytes = .allocate(byteCount: source.count, alignment: 16)
             source.withUnsafeBytes { bytes.copyMemory(from: $0) }
         }
+
+        init(count: Int) { bytes = .allocate(byteCount: count, alignment: 16) }
 
         deinit { bytes.deallocate() }
     }

@@ -4,6 +4,7 @@ internal import BackupNames
 internal import Catalog
 internal import Foundation
 internal import RangeCache
+internal import Snapshots
 internal import Storage
 
 /// `status.json`: every disk with RPO, RTO and what is overdue, what is being uploaded, and the last errors.
@@ -16,6 +17,8 @@ extension BackupFilesystem {
         let cache: Cache?
         let replicas: Replicas
         let resources: [ResourceReport]
+        /// In-cluster copies, not backups: counted nowhere else.
+        let snapshots: [SnapshotStatusReport]
         /// Of the configuration.
         let orgs_without_backup: [String]
         let uploads: [Upload]
@@ -69,6 +72,11 @@ extension BackupFilesystem {
         let error: String
     }
 
+    private func snapshotStatus(_ now: Int64) throws -> [SnapshotStatusReport] {
+        guard let snapshots else { return [] }
+        return SnapshotStatus.list(try snapshots.all()).map { SnapshotStatusReport($0, now: now) }
+    }
+
     func statusJSON() throws -> [UInt8] {
         let now = engine.clock.secondsSince1970
         let resources = try resources.current()
@@ -114,6 +122,7 @@ extension BackupFilesystem {
                 healed_ranges: engine.replicaUse.healedRanges, unreachable_ranges: engine.replicaUse.unreachableRanges,
                 bytes: engine.replicaUse.byteCount),
             resources: resources.map { ResourceReport($0, engine, now: now) },
+            snapshots: try snapshotStatus(now),
             orgs_without_backup: engine.orgsWithoutBackup(resources).map(\.description), uploads: uploads,
             errors: problems)
         let encoder = JSONEncoder()

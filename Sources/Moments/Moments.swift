@@ -311,10 +311,7 @@ package struct Moments: Sendable {
 
     private func exists(_ question: VolumeCommands.Command) -> Bool { (try? perform(question)) != nil }
 
-    private func mount(of source: Source) -> MountEntry? {
-        guard let bytes = try? readWholeFile("/proc/self/mountinfo", maximumByteCount: 16 << 20) else { return nil }
-        return MountEntry.holding(source.path, String(decoding: bytes, as: UTF8.self))
-    }
+    private func mount(of source: Source) -> MountEntry? { MountEntry.holding(source.path) }
 }
 
 /// The descriptor of a clone without a name, for as long as this lives.

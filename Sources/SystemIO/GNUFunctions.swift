@@ -1,7 +1,8 @@
 import Glibc
 
 /// The functions of glibc that its headers declare only under `_GNU_SOURCE`, which Swift's Glibc module is built
-/// without, `prctl`, whose variable arguments Swift cannot call, and `mallopt`, whose header is not part of that module.
+/// without, `prctl`, whose variable arguments Swift cannot call, and `mallopt` and those of extended attributes, whose headers are not part of
+/// that module.
 ///
 /// They are looked up by name once. All are in glibc 2.28 (2018), older than any Swift toolchain; were one missing, its
 /// caller gets `ENOSYS`, which the callers handle like a file system that lacks the operation.
@@ -21,6 +22,12 @@ enum GNUFunctions {
 
     typealias MallOpt = @convention(c) (Int32, Int32) -> Int32
 
+    typealias FListXAttr = @convention(c) (Int32, UnsafeMutablePointer<CChar>?, Int) -> Int
+    typealias FGetXAttr =
+        @convention(c) (Int32, UnsafePointer<CChar>, UnsafeMutableRawPointer?, Int) -> Int
+    typealias FSetXAttr =
+        @convention(c) (Int32, UnsafePointer<CChar>, UnsafeRawPointer?, Int, Int32) -> Int32
+
     /// prctl(2)
     static let prctl = dlsym(nil, "prctl").map { unsafeBitCast($0, to: PRCtl.self) }
     /// renameat2(2)
@@ -35,4 +42,10 @@ enum GNUFunctions {
     static let memfdCreate = dlsym(nil, "memfd_create").map { unsafeBitCast($0, to: MemFDCreate.self) }
     /// mallopt(3)
     static let mallopt = dlsym(nil, "mallopt").map { unsafeBitCast($0, to: MallOpt.self) }
+    /// flistxattr(2)
+    static let flistxattr = dlsym(nil, "flistxattr").map { unsafeBitCast($0, to: FListXAttr.self) }
+    /// fgetxattr(2)
+    static let fgetxattr = dlsym(nil, "fgetxattr").map { unsafeBitCast($0, to: FGetXAttr.self) }
+    /// fsetxattr(2)
+    static let fsetxattr = dlsym(nil, "fsetxattr").map { unsafeBitCast($0, to: FSetXAttr.self) }
 }

@@ -8,15 +8,19 @@ internal import Daemon
 internal import Foundation
 internal import Logging
 internal import Retention
+internal import Snapshots
 
 struct AgentCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "agent", abstract: "Take the automatic backups that the configuration asks for.",
+        commandName: "agent", abstract: "Take the automatic backups and snapshots that the configuration asks for.",
         discussion: """
             Which disks, when, and how many are kept is said by [orgs.NAME.auto], its vms and disks; how many at once by [agent]. \
             Backups go to DR backends alone. Without a verb it runs until it is told to end (SIGTERM), which gives up what is under \
             way; contrib/systemd has a unit. One agent at a time works with a catalog; hosts that share a backend agree at the one \
             named by [agent] shared.
+
+            Snapshots (in-cluster copies, not backups) are made as [pools.NAME] every and keep say, one after the other. They need \
+            no DR backend.
             """,
         subcommands: [AgentRunCommand.self, AgentPlanCommand.self, AgentRunsCommand.self],
         defaultSubcommand: AgentRunCommand.self)
@@ -42,18 +46,22 @@ struct AgentRunCommand: ParsableCommand {
                 showsTime: ProcessInfo.processInfo.environment["JOURNAL_STREAM"] == nil)
         }
         let disks = try configuration.automaticDisks(log)
-        guard !disks.isEmpty else {
-            throw EngineError(
-                .notFound, "no disk of the configuration is to be backed up automatically",
-                hint: "give a disk a source, and it, its vm or its org a policy: see [orgs.NAME.auto]")
-        }
         let engine = try Composition.engine(configuration, log: log)
         defer { engine.close() }
+        let snapshots = Composition.snapshots(configuration, engine)
+        let snapshotDisks = try configuration.snapshotDisks(snapshots, log)
+        guard !disks.isEmpty || !snapshotDisks.isEmpty else {
+            throw EngineError(
+                .notFound, "no disk of the configuration is to be backed up automatically, or has snapshots made",
+                hint: "give a disk a source, and it, its vm or its org a policy: see [orgs.NAME.auto], [pools.NAME]")
+        }
         try engine.cleanUpAfterCrash()
         SourceOpener.cleanUpAfterCrash(stateDirectory: configuration.stateDirectory, log: log)
+        snapshots.cleanUpAfterCrash()
         let agent = try Agent(engine, configuration, disks)
         defer { agent.close() }
-        let service = AgentService(agent) { isStopped in
+        let snapshotAgent = SnapshotAgent(snapshots, snapshotDisks, clock: engine.clock, log: log)
+        let service = AgentService(agent, snapshots: snapshotAgent) { isStopped in
             Self.care(engine, configuration, Set(disks.map(\.name)), isStopped)
         }
         signals.setHandler { received in
@@ -71,7 +79,8 @@ struct AgentRunCommand: ParsableCommand {
             let care = CatalogCare(engine)
             care.start()
             ServiceManager.notify("READY=1")
-            log.notice("\(disks.count) disks are backed up automatically")
+            log.notice(
+                "\(disks.count) disks are backed up automatically, of \(snapshotDisks.count) snapshots are made")
             _ = try service.run()
             ServiceManager.notify("STOPPING=1")
             care.stop(waitingMilliseconds: 5000)
@@ -82,7 +91,8 @@ struct AgentRunCommand: ParsableCommand {
         for run in results {
             let what =
                 run.isGood ? "\(run.place):\(run.disk.org)/\(run.disk.vm)/\(run.date?.description ?? "-")" : run.detail
-            StandardStream.output.write("\(run.isGood ? "good  " : "failed")  \(run.disk)  \(what)\n")
+            let kind = run.kind == .snapshot ? "  (snapshot: \(SnapshotIdentifier.label))" : ""
+            StandardStream.output.write("\(run.isGood ? "good  " : "failed")  \(run.disk)  \(what)\(kind)\n")
         }
         if results.isEmpty { StandardStream.output.write("nothing is due now\n") }
     }
@@ -118,6 +128,7 @@ struct AgentPlanCommand: ParsableCommand {
     @Flag(help: "Print JSON.") var json = false
 
     private struct Line: Encodable {
+        var kind = "backup"
         let disk: String
         let decision: String
         var until: String?
@@ -129,7 +140,7 @@ struct AgentPlanCommand: ParsableCommand {
     func run() throws {
         try common.withEngine { engine, configuration in
             let disks = try configuration.automaticDisks(engine.log)
-            let lines = try AgentOutlook.list(engine, disks).map { outlook in
+            let backups = try AgentOutlook.list(engine, disks).map { outlook in
                 var line = Line(
                     disk: "\(outlook.disk)", decision: outlook.decision.text,
                     targets: outlook.targets.map(\.description),
@@ -140,15 +151,34 @@ struct AgentPlanCommand: ParsableCommand {
                 }
                 return line
             }
+            let lines = try backups + snapshotLines(engine, configuration)
             if json { return try printJSON(lines) }
             printTable(
-                ["DISK", "NOW", "UNTIL", "LAST GOOD RUN", "FAILURES", "BACKENDS"],
+                ["DISK", "NOW", "UNTIL", "LAST GOOD RUN", "FAILURES", "WHERE"],
                 lines.map {
                     [
                         $0.disk, $0.decision, $0.until ?? "-", $0.last_good ?? "none", "\($0.failures)",
-                        $0.targets.joined(separator: ", "),
+                        $0.targets.joined(separator: ", ")
+                            + ($0.kind == "backup" ? "" : " (snapshot: \(SnapshotIdentifier.label))"),
                     ]
                 })
+        }
+    }
+
+    private func snapshotLines(_ engine: Engine, _ configuration: Configuration) throws -> [Line] {
+        let snapshots = Composition.snapshots(configuration, engine)
+        let disks = try configuration.snapshotDisks(snapshots, engine.log)
+        let agent = SnapshotAgent(snapshots, disks, clock: engine.clock, log: engine.log)
+        return try agent.outlook().map { outlook in
+            var line = Line(
+                kind: "snapshot", disk: "\(outlook.disk)", decision: outlook.decision.text,
+                targets: ["\(outlook.pool)"],
+                last_good: outlook.lastGoodAt.map { BackupDate(secondsSince1970: $0).description },
+                failures: outlook.failureCount)
+            if case .waits(let until, _) = outlook.decision {
+                line.until = BackupDate(secondsSince1970: until).description
+            }
+            return line
         }
     }
 }
@@ -201,7 +231,8 @@ struct AgentRunsCommand: ParsableCommand {
                 runs.map { run in
                     [
                         BackupDate(secondsSince1970: run.startedAt).description,
-                        run.endedAt.map { readableAge($0 - run.startedAt) } ?? "-", "\(run.disk)", "\(run.place)",
+                        run.endedAt.map { readableAge($0 - run.startedAt) } ?? "-", "\(run.disk)",
+                        run.kind == .snapshot ? "\(run.place) (\(SnapshotIdentifier.label))" : "\(run.place)",
                         run.isGood ? readableSize(run.rawByteCount) : "-",
                         run.isGood ? readableSize(run.storedByteCount) : "-",
                         run.detail.isEmpty ? run.outcome : "\(run.outcome): \(run.detail)",

@@ -4,9 +4,12 @@ internal import BackupNames
 internal import BlockSources
 internal import Catalog
 internal import Configuration
+internal import Daemon
+internal import Foundation
 internal import Logging
 internal import Moments
 internal import Retention
+internal import Snapshots
 
 extension Configuration {
     /// The disks that are backed up without anybody asking, as the agent wants them.
@@ -24,6 +27,33 @@ extension Configuration {
                 try opener.open { log.warning("\(disk.name): \($0)") }
             }
         }
+    }
+
+    /// The disks of which snapshots are made without anybody asking: those whose image lies in a pool that says how often.
+    func snapshotDisks(_ snapshots: Snapshots, _ log: Logger) throws -> [SnapshotDisk] {
+        let moments = Moments(stateDirectory: stateDirectory, log: log)
+        return try disks.compactMap { disk -> SnapshotDisk? in
+            guard let pool = pool(of: disk), let policy = pool.policy else { return nil }
+            let taker = try SnapshotTaker(disk, self, snapshots, moments)
+            let cadence: RetentionClass =
+                switch policy.every {
+                case .daily: .daily
+                case .weekly: .weekly
+                }
+            return SnapshotDisk(
+                name: disk.name, pool: pool.name, cadence: cadence, keep: policy.keep, window: pool.window ?? .allDay
+            ) { progress in
+                try taker.take(progress: progress) { log.warning("\(disk.name): \($0)") }
+            }
+        }
+    }
+
+    /// By the path without links where there is one; an image that is not there now is where it is said to be.
+    private func pool(of disk: Disk) -> Pool? {
+        guard BlockSource.isFile(disk.source) else { return nil }
+        func real(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
+        let path = real(disk.source)
+        return pools.first { path.hasPrefix(real($0.path) + "/") }
     }
 
     private func targets(_ automation: AutoBackup, of org: ResourceName) -> [ResourceName] {

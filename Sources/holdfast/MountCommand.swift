@@ -40,7 +40,8 @@ struct MountCommand: ParsableCommand {
                 showsTime: ProcessInfo.processInfo.environment["JOURNAL_STREAM"] == nil)
         }
         let engine = try Composition.engine(configuration, usesRangeCache: true, log: log)
-        try MountDaemon.run(engine, at: mountpoint, options: options, signals: signals) {
+        let snapshots = Composition.snapshots(configuration, engine)
+        try MountDaemon.run(engine, snapshots, at: mountpoint, options: options, signals: signals) {
             BackgroundStart.reportReady()
             ServiceManager.notify("READY=1")
             log.info("mounted at \(mountpoint)")

@@ -3,6 +3,7 @@ internal import BackupEngine
 internal import BackupNames
 internal import Catalog
 internal import Foundation
+internal import Snapshots
 
 struct StatusCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -13,6 +14,8 @@ struct StatusCommand: ParsableCommand {
 
             What is overdue is decided by [status] of the configuration: rpo (26h), verify (8d), drill (35d), also for each org. \
             What never was done is overdue.
+
+            Snapshots in pools are shown apart: in-cluster copies, not backups. They count for no RPO, RTO or last good backup.
 
             Exit codes: 0 all is well; 20 something is overdue; 21 a check or the last drill of a disk found something wrong.
             """)
@@ -32,6 +35,8 @@ struct StatusCommand: ParsableCommand {
         let format = 1
         let time: String
         let resources: [ResourceReport]
+        /// In-cluster copies, not backups: counted nowhere else.
+        let snapshots: [SnapshotStatusReport]
         let orgs_without_backup: [String]
     }
 
@@ -41,6 +46,7 @@ struct StatusCommand: ParsableCommand {
             let all = try engine.resources()
             let without = pattern == nil ? engine.orgsWithoutBackup(all) : []
             let resources = try selected(all)
+            let snapshots = SnapshotStatus.list(try selected(engine.catalog.snapshots()))
             let reports = resources.map { ResourceReport($0, engine, now: now) }
             if prometheus {
                 var text = PrometheusText()
@@ -50,12 +56,14 @@ struct StatusCommand: ParsableCommand {
                 try printJSON(
                     Report(
                         time: BackupDate(secondsSince1970: now).description, resources: reports,
+                        snapshots: snapshots.map { SnapshotStatusReport($0, now: now) },
                         orgs_without_backup: without.map(\.description)))
             } else {
                 printTable(
                     ["DISK", "LAST GOOD BACKUP", "CONSISTENCY", "RPO", "RTO", "LAST DRILL", "VERIFIED", "STATE"],
                     zip(resources, reports).map { row($0, $1, now) }
                         + without.map { ["\($0)", "none", "-", "-", "-", "-", "-", "overdue: rpo"] })
+                printSnapshots(snapshots, now)
             }
             if reports.contains(where: { !$0.failures.isEmpty }) { return DrillCommand.findingExitCode }
             return reports.contains { !$0.overdue.isEmpty } || !without.isEmpty ? Self.overdueCode : nil
@@ -74,6 +82,25 @@ struct StatusCommand: ParsableCommand {
         }
         guard !found.isEmpty else { throw EngineError(.notFound, "there is no backup of \"\(pattern)\"") }
         return found
+    }
+
+    private func selected(_ all: [SnapshotRecord]) throws -> [SnapshotRecord] {
+        guard let pattern else { return all }
+        let filter = try ListFilter(pattern)
+        return all.filter { filter.matches($0.identifier.diskName) }
+    }
+
+    private func printSnapshots(_ snapshots: [SnapshotStatus], _ now: Int64) {
+        guard !snapshots.isEmpty else { return }
+        StandardStream.output.write("\n")
+        printTable(
+            ["SNAPSHOTS OF", "POOL", "COUNT", "NEWEST", "AGE", "DATA", "WHAT IT IS"],
+            snapshots.map {
+                [
+                    "\($0.disk)", "\($0.pool)", "\($0.count)", "\($0.newest.identifier.date)",
+                    readableAge(now - $0.newest.createdAt), readableSize($0.dataByteCount), SnapshotIdentifier.label,
+                ]
+            })
     }
 
     private func row(_ status: ResourceStatus, _ report: ResourceReport, _ now: Int64) -> [String] {

@@ -167,6 +167,9 @@ struct AutomationTests {
         Mistake(text: "[pools.p]\npath = \"/p\"\nevery = \"daily\"", key: "pools.p.keep"),
         Mistake(text: "[pools.p]\npath = \"/p\"\nkeep = 3", key: "pools.p.every"),
         Mistake(text: "[pools.p]\npath = \"/p\"\n[pools.q]\npath = \"/p/q\"", key: "pools.q.path"),
+        Mistake(
+            text: "[backends.snapshots]\ntype = \"directory\"\npath = \"/s\"\n[pools.p]\npath = \"/p\"",
+            key: "backends.snapshots"),
         Mistake(text: "[agent]\nmax_concurrent = 0", key: "agent.max_concurrent"),
         Mistake(text: "[agent]\nshared = \"nowhere\"", key: "agent.shared"),
         Mistake(text: "[agent]\nverify = \"no\"", key: "agent.verify"),
