@@ -33,6 +33,9 @@ final class GuestSession {
     /// How long a write of the guest may wait for its copy. QEMU has it in nanoseconds, at first in 32 bits: more would be less.
     private static let copySeconds = 4
 
+    /// How long an end of QEMU may take, from its first closed connection to the last.
+    private static let endingPatience = Duration.seconds(5)
+
     private let drive: GuestDrive
     private let owner: GuestSources
     private let token = GuestToken.begin()
@@ -101,16 +104,17 @@ final class GuestSession {
 
     private func preparedAgent(_ path: String) throws -> GuestAgent {
         let agent = try GuestAgent(path, patience: owner.agentPatience)
+        // One that is frozen allows little else.
+        if try agent.isFrozen {
+            throw ConversationFailure(
+                description: "the guest is frozen already, by somebody else", hint: "thaw it first: guest-fsfreeze-thaw"
+            )
+        }
         guard try agent.canFreeze else {
             throw ConversationFailure(
                 description: "the guest agent refuses to freeze: guest-fsfreeze-freeze is disabled in the guest",
                 hint:
                     "allow it there (block-rpcs of qemu-ga), or leave agent= away: the backup is then as after a power cut"
-            )
-        }
-        if try agent.isFrozen {
-            throw ConversationFailure(
-                description: "the guest is frozen already, by somebody else", hint: "thaw it first: guest-fsfreeze-thaw"
             )
         }
         return agent
@@ -204,15 +208,15 @@ final class GuestSession {
         }
         try owner.journal.write(GuestJournal.Note(socket: drive.socket), token)
         owner.log.info("\(drive.drive): the guest stood still for \(time / .milliseconds(1)) ms")
+        guard time < limit else {
+            throw ConversationFailure(
+                description: "the guest was frozen for \(limit) without reaching the moment, and thawed")
+        }
         do {
-            let moment = try result.get()
-            guard time < limit else {
-                throw ConversationFailure(description: "the guest was frozen for more than \(limit), and thawed")
-            }
-            return moment
+            return try result.get()
         } catch let error as QMPRefusal {
             throw ConversationFailure(
-                description: "the guest refuses to freeze: \(error)",
+                description: "freezing the guest or taking the moment was refused: \(error)",
                 hint: "leave agent= away: the backup is then as after a power cut")
         }
     }
@@ -266,15 +270,25 @@ final class GuestSession {
         }
     }
 
-    /// A conversation that has ended, or ends now, is begun anew once: QEMU may have ended, which is told by its socket.
+    /// A conversation that has ended, or ends now, is begun anew: QEMU may be about to end, which its socket then tells.
     private func removeTrace() throws {
-        if let monitor, monitor.isUsable {
-            do { return try trace(monitor).remove() } catch  where !monitor.isUsable {}
+        let deadline = ContinuousClock.now + Self.endingPatience
+        while true {
+            do {
+                let monitor = try usableMonitor()
+                return try trace(monitor).remove()
+            } catch let error as ConversationFailure where error.hasEnded && ContinuousClock.now < deadline {
+                usleep(100_000)
+            }
         }
+    }
+
+    private func usableMonitor() throws(ConversationFailure) -> QMPConnection {
+        if let monitor, monitor.isUsable { return monitor }
         monitor = nil
         let again = try QMPConnection(drive.socket, patience: owner.patience)
         monitor = again
-        try trace(again).remove()
+        return again
     }
 
     private func trace(_ monitor: QMPConnection) -> GuestTrace {

@@ -7,6 +7,8 @@ struct ConversationFailure: Error, CustomStringConvertible {
     var hint: String?
     /// Nobody is at the other end: the guest has ended.
     var isGone = false
+    /// The other end has closed the connection: it may be about to be gone.
+    var hasEnded = false
 }
 
 /// A connection to a socket of this machine, over which lines go. One thread at a time.
@@ -135,7 +137,8 @@ final class LocalSocket {
         let count = read(file.descriptor, &part, part.count)
         guard count > 0 else {
             throw ConversationFailure(
-                description: count == 0 ? "it ended the connection" : "it cannot be heard: \(Errno.current)")
+                description: count == 0 ? "it ended the connection" : "it cannot be heard: \(Errno.current)",
+                hasEnded: true)
         }
         held += part[..<count]
         return true

@@ -35,8 +35,8 @@ final class QMPConnection {
             throw ConversationFailure(
                 description: "the QMP socket \"\(path)\" says nothing: \(error)",
                 hint:
-                    "a monitor serves one client at a time: if somebody else has this one, give the guest a second, by -qmp"
-            )
+                    "a monitor serves one client at a time: if somebody else has this one, give the guest a second, by -qmp",
+                hasEnded: error.hasEnded)
         }
         let greeting = QMPValue(parsing: line)?["QMP"]
         guard let number = greeting?["version"]["qemu"], let major = number["major"].integer,
@@ -72,7 +72,8 @@ final class QMPConnection {
             answer = try self.answer(deadline)
         } catch {
             isUsable = false
-            throw ConversationFailure(description: "QEMU, asked for \(command): \(error)", hint: error.hint)
+            throw ConversationFailure(
+                description: "QEMU, asked for \(command): \(error)", hint: error.hint, hasEnded: error.hasEnded)
         }
         guard answer["error"] == .null else {
             throw QMPRefusal(description: answer["error"]["desc"].string ?? "no reason was given")

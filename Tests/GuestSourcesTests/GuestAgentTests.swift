@@ -55,7 +55,8 @@ struct GuestAgentTests {
             let frozen = try take(guest, "&agent=\(guest.agent)")
             #expect(frozen.source.consistency == "guest-agent")
             #expect(!frozen.features.contains("needs_recovery"), "\(frozen.features)")
-            #expect(try shell("/sbin/e2fsck -fn \(frozen.path)").contains("5/5") || true)
+            // It is sound without its journal.
+            try shell("/sbin/e2fsck -fn \(frozen.path)")
             // The two files are of one moment, too.
             let numbers = try ["first", "second"].map {
                 try shell("/sbin/debugfs -R 'cat \($0)' \(frozen.path) 2>/dev/null").trimmingCharacters(
@@ -112,12 +113,9 @@ struct GuestAgentTests {
             let watch = try FreezeGuard(agent, seconds: 1)
             try agent.ask("guest-fsfreeze-freeze")
             let start = ContinuousClock.now
-            try agent.synchronize()
-            while try agent.isFrozen { usleep(50_000) }
-            #expect(ContinuousClock.now - start < .seconds(4), "\(ContinuousClock.now - start)")
+            waitUntilThawed(agent)
+            #expect(ContinuousClock.now - start < .seconds(5), "\(ContinuousClock.now - start)")
             watch.end()
-        } catch is ConversationFailure {
-            // The guard's answers came between ours.
         }
         try expectProgress(guest)
 
@@ -132,13 +130,21 @@ struct GuestAgentTests {
             let start = ContinuousClock.now
             kill(other.processIdentifier, SIGKILL)
             other.waitUntilExit()
-            usleep(500_000)
-            try agent.synchronize()
-            while try agent.isFrozen { usleep(50_000) }
+            waitUntilThawed(agent)
             #expect(ContinuousClock.now - start < .seconds(5), "\(ContinuousClock.now - start)")
             watch.end()
         }
         try expectProgress(guest)
+    }
+
+    /// Half a minute at most. The answers that the guard causes come between ours.
+    private func waitUntilThawed(_ agent: GuestAgent) {
+        let deadline = ContinuousClock.now + .seconds(30)
+        while ContinuousClock.now < deadline {
+            try? agent.synchronize()
+            if (try? agent.isFrozen) == false { return }
+            usleep(50_000)
+        }
     }
 
     @Test func `what a killed backup has frozen, the next look thaws`() throws {

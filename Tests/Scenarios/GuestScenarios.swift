@@ -78,7 +78,7 @@ extension Scenarios {
                     for i in 1 2; do
                         holdfast backup "$uri" --org acme --vm web --config c.toml --require-consistency --json \
                             | jq -r .consistency
-                        holdfast restore acme/web/latest out.raw --config c.toml --overwrite >restore.log
+                        holdfast restore acme/web/latest out.raw --config c.toml --force >restore.log
                         look out.raw; left; goes_on
                     done
                     holdfast backup "$uri" --org acme --vm web --config c.toml --dry-run | grep -c 'stored      nothing'
@@ -110,7 +110,7 @@ extension Scenarios {
                     begin_and_signal INT
                     left; goes_on; ls state/guests | grep -c json || true
                     begin_and_signal KILL 2>/dev/null
-                    kill -KILL $qemu
+                    { kill -KILL $qemu; wait $qemu; } 2>/dev/null
                     truncate -s 1M small.raw
                     holdfast backup small.raw --org acme --vm other --config c.toml >small.log
                     ls state/guests | grep -c json || true
@@ -146,7 +146,7 @@ extension Scenarios {
                 bench,
                 holds: """
                     holdfast agent --once --config c.toml 2>agent.log | cut -c1-20
-                    holdfast show acme/web/latest --config c.toml --json | jq -r .manifest.consistency
+                    holdfast show acme/web/latest --config c.toml --json | jq -r '[.. | .consistency? | strings][0]'
                     holdfast restore acme/web/latest out.raw --config c.toml >restore.log; look out.raw; left; goes_on
                     """)
             #expect(
