@@ -283,7 +283,7 @@ extension Scenarios {
                 holdfast snapshot list --json | jq -r '.[].date' | sed "s/^$(date -u +%Y).*/now/"
                 holdfast status --json | jq -c '[.resources, .orgs_without_backup, (.snapshots | length)]' || true
                 holdfast status | grep -c 'in-cluster copy, not a backup' || true
-                holdfast list --json
+                holdfast list --json | jq -c .
                 """)
             #expect(
                 output == """
