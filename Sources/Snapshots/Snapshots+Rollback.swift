@@ -25,6 +25,9 @@ extension Snapshots {
             }
             let note = RollbackNote(
                 image: image.path, date: BackupDate(secondsSince1970: clock.secondsSince1970))
+            for path in [note.copyPath, note.replacedPath] where (try? FileFacts.ofLink(path)) != nil {
+                throw EngineError(.target, "\"\(path)\" is in the way of a rollback, and is none of ours")
+            }
             try demandRoom(for: record.dataByteCount, in: note.folder, image.pool)
             try note.bytes.withUnsafeBytes {
                 try atomicReplace(folder.path(SnapshotFolder.rollbackName), $0, mode: 0o600)

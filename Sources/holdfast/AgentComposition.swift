@@ -31,10 +31,9 @@ extension Configuration {
 
     /// The disks of which snapshots are made without anybody asking: those whose image lies in a pool that says how often.
     func snapshotDisks(_ snapshots: Snapshots, _ log: Logger) throws -> [SnapshotDisk] {
-        let moments = Moments(stateDirectory: stateDirectory, log: log)
-        return try disks.compactMap { disk -> SnapshotDisk? in
+        try disks.compactMap { disk -> SnapshotDisk? in
             guard let pool = pool(of: disk), let policy = pool.policy else { return nil }
-            let taker = try SnapshotTaker(disk, self, snapshots, moments)
+            let taker = try SnapshotTaker(disk, self, snapshots)
             let cadence: RetentionClass =
                 switch policy.every {
                 case .daily: .daily

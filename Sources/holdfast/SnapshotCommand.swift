@@ -72,9 +72,7 @@ struct SnapshotCreateCommand: ParsableCommand {
         try common.withSnapshots { snapshots, configuration in
             let pattern = try disk.pattern
             let taker = try SnapshotTaker(
-                configuration.disk(pattern.disk), configuration, snapshots,
-                Moments(stateDirectory: configuration.stateDirectory, log: snapshots.log),
-                requiresConsistency: requireConsistency)
+                configuration.disk(pattern.disk), configuration, snapshots, requiresConsistency: requireConsistency)
             let pool = try taker.image().pool
             guard pattern.pool == nil || pattern.pool == pool.name else {
                 throw EngineError(.notFound, "the image of \(pattern.disk) is in the pool \"\(pool.name)\"")

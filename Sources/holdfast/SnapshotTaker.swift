@@ -4,7 +4,6 @@ internal import BackupNames
 internal import BlockSources
 internal import Catalog
 internal import Configuration
-internal import Logging
 internal import Moments
 internal import Snapshots
 
@@ -15,16 +14,16 @@ struct SnapshotTaker: Sendable {
     private let method: MomentMethod
     private let isRequired: Bool
     private let snapshots: Snapshots
-    private let moments: Moments
+    private let stateDirectory: String
 
     /// - Parameter requiresConsistency: besides what the disk's automatic backups require.
     init(
-        _ disk: Configuration.Disk, _ configuration: Configuration, _ snapshots: Snapshots, _ moments: Moments,
+        _ disk: Configuration.Disk, _ configuration: Configuration, _ snapshots: Snapshots,
         requiresConsistency: Bool = false
     ) throws {
         self.disk = disk
         self.snapshots = snapshots
-        self.moments = moments
+        stateDirectory = configuration.stateDirectory
         format = try disk.imageFormat
         let automation = configuration.automation(of: disk)
         method = automation?.consistency.flatMap { MomentMethod(rawValue: $0) } ?? .auto
@@ -48,7 +47,8 @@ struct SnapshotTaker: Sendable {
     func take(progress: ProgressReport, notice: (String) -> Void) throws -> SnapshotRecord {
         let image = try image()
         let opener = SourceOpener(
-            source: image.path, format: format, method: method, isRequired: isRequired, moments: moments)
+            image.path, format: format, method: method, isRequired: isRequired, stateDirectory: stateDirectory,
+            log: snapshots.log)
         return try snapshots.create(image, progress: progress) {
             let opened = try opener.open(notice: notice)
             return (opened.image, opened.release)

@@ -23,9 +23,7 @@ struct SnapshotRollbackCommand: ParsableCommand {
         try common.withSnapshots { snapshots, configuration in
             let record = try snapshot.find(snapshots)
             let disk = record.identifier.diskName
-            let taker = try SnapshotTaker(
-                configuration.disk(disk), configuration, snapshots,
-                Moments(stateDirectory: configuration.stateDirectory, log: snapshots.log))
+            let taker = try SnapshotTaker(configuration.disk(disk), configuration, snapshots)
             let image = try taker.image()
             let format = try taker.imageFormat { StandardStream.error.write("notice: \($0)\n") }
             guard format == .raw else {

@@ -4,13 +4,20 @@ _holdfast_backups() {
     holdfast "$@" list --json 2>/dev/null | sed -n 's/.*"backup" *: *"\([^"]*\)".*/\1/p' | sed 's|\\/|/|g'
 }
 
+# The disks that have snapshots, and the dates of those.
+_holdfast_snapshots() {
+    local field=$1
+    shift
+    holdfast "$@" snapshot list --json 2>/dev/null | sed -n 's/.*"'"$field"'" *: *"\([^"]*\)".*/\1/p' | sed 's|\\/|/|g; s|/[^/]*Z/|/|' | sort -u
+}
+
 _holdfast_orgs() {
     holdfast "$@" keys list --json 2>/dev/null | sed -n 's/.*"org" *: *"\([^"]*\)".*/\1/p'
 }
 
 _holdfast() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs="mount backup restore list show verify drill status prune hold agent keys backend catalog archive warmup help"
+    local verbs="mount backup restore list show verify drill status prune hold agent snapshot keys backend catalog archive warmup help"
     local verb='' sub='' word index positional=0 config=()
     COMPREPLY=()
 
@@ -27,7 +34,7 @@ _holdfast() {
         *)
             if [[ -z $verb ]]; then
                 verb=$word
-            elif [[ -z $sub && $verb == @(agent|keys|backend|catalog|archive) ]]; then
+            elif [[ -z $sub && $verb == @(agent|keys|backend|catalog|archive|snapshot) ]]; then
                 sub=$word
             else
                 positional=$((positional + 1))
@@ -119,6 +126,18 @@ _holdfast() {
             files=yes
             ;;
         archive:import) words="--org --vm --date --disk --backend --json --config -h --help" ;;
+        snapshot:) words="create list show rollback clone delete -h --help" ;;
+        snapshot:create) words="--require-consistency --json --config -h --help $(_holdfast_snapshots snapshot "${config[@]}")" ;;
+        snapshot:list) words="--json --config -h --help" ;;
+        snapshot:*)
+            words="--config -h --help"
+            if [[ $sub == show ]]; then words+=" --verify --json"; fi
+            case $positional in
+            0) words+=" $(_holdfast_snapshots snapshot "${config[@]}")" ;;
+            1) words+=" latest $(_holdfast_snapshots date "${config[@]}")" ;;
+            *) files=yes ;;
+            esac
+            ;;
         help:*) words=$verbs ;;
         esac
         # Options only when one was begun, so that a plain Tab shows what the argument may be.

@@ -8,6 +8,11 @@ function __holdfast_orgs
     holdfast keys list --json 2>/dev/null | string replace -rf '.*"org" *: *"([^"]*)".*' '$1'
 end
 
+function __holdfast_snapshots
+    holdfast snapshot list --json 2>/dev/null | string replace -rf '.*"'$argv[1]'" *: *"([^"]*)".*' '$1' | string replace -a '\\/' / \
+        | string replace -r '/[^/]*Z/' / | sort -u
+end
+
 complete -c holdfast -f
 complete -c holdfast -s h -l help -d 'Show help'
 complete -c holdfast -n __fish_use_subcommand -l version -d 'Show the version'
@@ -24,6 +29,7 @@ complete -c holdfast -n __fish_use_subcommand -a status -d 'Each disk with RPO a
 complete -c holdfast -n __fish_use_subcommand -a prune -d 'Remove what retention no longer keeps'
 complete -c holdfast -n __fish_use_subcommand -a hold -d 'Keep a backup whatever retention says'
 complete -c holdfast -n __fish_use_subcommand -a agent -d 'Take automatic backups'
+complete -c holdfast -n __fish_use_subcommand -a snapshot -d 'In-cluster copies of disks for undo, not backups'
 complete -c holdfast -n __fish_use_subcommand -a keys -d 'The keys of the orgs'
 complete -c holdfast -n __fish_use_subcommand -a backend -d 'The places archives are kept'
 complete -c holdfast -n __fish_use_subcommand -a catalog -d 'The catalog of backups'
@@ -104,6 +110,19 @@ complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subco
     -r -F -d 'Take the passphrase from a file'
 complete -c holdfast -n '__fish_seen_subcommand_from keys; and __fish_seen_subcommand_from import' -F -l add \
     -d 'Add to the key that is there'
+
+complete -c holdfast -n '__fish_seen_subcommand_from snapshot; and not __fish_seen_subcommand_from create list show rollback clone delete' \
+    -a 'create list show rollback clone delete'
+complete -c holdfast -n '__fish_seen_subcommand_from snapshot; and __fish_seen_subcommand_from create show rollback clone delete' \
+    -a '(__holdfast_snapshots snapshot)'
+complete -c holdfast -n '__fish_seen_subcommand_from snapshot; and __fish_seen_subcommand_from show rollback clone delete' \
+    -a 'latest (__holdfast_snapshots date)'
+complete -c holdfast -n '__fish_seen_subcommand_from snapshot; and __fish_seen_subcommand_from clone' -F
+complete -c holdfast -n '__fish_seen_subcommand_from snapshot; and __fish_seen_subcommand_from create' -l require-consistency \
+    -d 'None without a consistent point'
+complete -c holdfast -n '__fish_seen_subcommand_from snapshot; and __fish_seen_subcommand_from show' -l verify \
+    -d 'Read it, and compare its hash'
+complete -c holdfast -n '__fish_seen_subcommand_from snapshot; and __fish_seen_subcommand_from create list show' -l json -d 'Print JSON'
 
 complete -c holdfast -n '__fish_seen_subcommand_from backend; and not __fish_seen_subcommand_from show check gc copy' -a 'show check gc copy'
 complete -c holdfast -n '__fish_seen_subcommand_from backend; and __fish_seen_subcommand_from copy' -l to -x -d 'Copy to this backend'
