@@ -93,8 +93,9 @@ extension Engine {
         let backend = try backend(record.identifier.backend)
         let key = try backend.manifestKey(of: record.place)
         let sidecar = try ManifestSidecar.encrypt(record.manifestJSON, to: manifest.recipients)
-        try backend.store.delete(key)
+        try purge(key, at: backend)
         _ = try sidecar.withUnsafeBytes { try backend.store.putIfAbsent(key, $0) }
+        try lockSidecar(key, at: backend, until: carriedLockEnd(of: record, to: backend))
         log.notice("backup \(record.identifier): its sidecar is repaired")
     }
 }

@@ -20,12 +20,16 @@ extension Configuration {
                 isRequired: automation.requiresConsistency ?? false, moments: moments)
             return AutomaticDisk(
                 name: disk.name, policy: policy, window: automation.window ?? .allDay,
-                targets: targets(automation, of: disk.name.org)
+                targets: targets(automation, of: disk.name.org),
+                locks: automation.locks ?? RetentionLocks()
             ) {
                 try opener.open { log.warning("\(disk.name): \($0)") }
             }
         }
     }
+
+    /// Where automatic backups of a disk go, or would; none where nothing says so.
+    func automaticTargets(of disk: DiskName) -> [ResourceName] { targets(auto(of: disk), of: disk.org) }
 
     private func targets(_ automation: AutoBackup, of org: ResourceName) -> [ResourceName] {
         switch automaticTarget(automation, of: org) {

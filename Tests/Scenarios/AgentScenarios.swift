@@ -7,7 +7,7 @@ extension Scenarios {
     @Suite("The agent", .serialized)
     struct AgentRuns {
         /// A window that began five hours ago and ends in an hour: every moment in its first three quarters has come.
-        private static var window: String {
+        static var window: String {
             func clock(_ offset: Int) -> String {
                 let minute = ((time(nil) + offset) / 60 % 1440 + 1440) % 1440
                 return String(format: "%02d:%02d", minute / 60, minute % 60)
