@@ -21,7 +21,7 @@ struct HoldfastCommand: ParsableCommand {
         subcommands: [
             MountCommand.self, BackupCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self,
             VerifyCommand.self, DrillCommand.self, StatusCommand.self, KeysCommand.self, BackendCommand.self,
-            CatalogCommand.self, HoldCommand.self, PruneCommand.self, AgentCommand.self,
+            CatalogCommand.self, HoldCommand.self, PruneCommand.self, AgentCommand.self, UsageCommand.self,
             ArchiveCommand.self, WarmupCommand.self,
         ])
 
