@@ -66,6 +66,24 @@ extension Scenarios {
             #expect(try bench.shell("holdfast backend test nobody --config c.toml").status == 3)
         }
 
+        @Test(
+            .timeLimit(.minutes(1)), .enabled(if: S3Server.Kind.ceph.isInstalled, "Ceph is not installed"))
+        func `one that takes connections and says nothing is away when its time is over, and keeps nobody waiting`()
+            throws
+        {
+            let silent = try LabProxy(to: S3Server.shared(.ceph))
+            defer { silent.stop() }
+            try silent.setNetwork(.dead)
+            let bench = try MountBench(
+                mounts: false, on: .ceph, through: silent, bucketSettings: "connect_seconds = 120\nstall_seconds = 120",
+                config: "[backends.near]\ntype = \"directory\"\npath = \".\"")
+            let start = ContinuousClock.now
+            let listed = try bench.run(
+                "holdfast backend list --timeout 2 --json --config c.toml | jq -c '.[] | [.name, .usable, .problem]'")
+            #expect(ContinuousClock.now - start < .seconds(10))
+            #expect(listed.contains("[\"near\",true,null]") && listed.contains("no answer within 2 s"), "\(listed)")
+        }
+
         @Test(.timeLimit(.minutes(1)))
         func `a folder that takes nothing fails at the writing, and a test that is killed leaves nothing to the next`()
             throws
@@ -126,6 +144,21 @@ extension Scenarios {
             let web = try bench.run(
                 "holdfast usage acme/web --json --config c.toml | jq -c '[.total.count, .orgs[0].org]'")
             #expect(web == "[2,\"acme\"]")
+            #expect(!table.contains("in-cluster"))
+            try bench.run(
+                """
+                python3 -c "
+                import sqlite3
+                catalog = sqlite3.connect('state/catalog.sqlite')
+                row = ('fast', 'acme', 'web', '2026-11-20T02-00-00Z', 'disk', 1, '/a', 'reflink', 30 * 10**9, 20 * 10**9, bytes(32))
+                catalog.execute('insert into snapshot values (' + ','.join('?' * len(row)) + ')', row)
+                catalog.commit()"
+                """)
+            let copies = try bench.run("holdfast usage --config c.toml | sed '1,/in-cluster copies, not backups/d'")
+            #expect(copies.contains("acme  web  fast  1      27.9 GiB  20.0 GB  1.00"), "\(copies)")
+            let total = try bench.run(
+                "holdfast usage --json --config c.toml | jq -c '[.total.count, .snapshots[0].label]'")
+            #expect(total == "[3,\"in-cluster copy, not a backup\"]", "\(total)")
             let prune = try bench.run(
                 "holdfast prune --json --dry-run --config c.toml | jq -c '[.backups[].billed_days] | unique'")
             #expect(prune == "[90]", "\(prune)")

@@ -86,6 +86,33 @@ extension Scenarios {
         }
 
         @Test(.timeLimit(.minutes(2)))
+        func `a sidecar that somebody wrote over, or removed by its name, is repaired, and is locked`() throws {
+            let bench = try MountBench(
+                mounts: false, on: .ceph, bucketSettings: Self.settings, locks: true, config: config(lock: "7d"))
+            let bucket = try #require(bench.bucket)
+            _ = try bench.makeImage("a.raw", mebibytes: 2)
+            try bench.run("holdfast agent --once --config c.toml")
+            let sidecar = try #require(try bucket.keys().first { $0.hasSuffix(".manifest.age") })
+            for spoil in [{ try bucket.replace(sidecar, with: [1, 2, 3]) }, { try bucket.remove(sidecar) }] {
+                try spoil()
+                #expect(try bench.shell("holdfast verify --presence --all --config c.toml").status == 5)
+                let repaired = try bench.shell("holdfast verify --presence --all --repair --config c.toml")
+                #expect(repaired.status == 0, "\(repaired)")
+                #expect(try bench.shell("holdfast verify --all --config c.toml").status == 0)
+                #expect(try !bucket.removeVersion(of: sidecar))
+            }
+        }
+
+        @Test(.timeLimit(.minutes(1)))
+        func `where everything is locked for days, a test of the backend hides its probe and says so`() throws {
+            let bench = try MountBench(
+                mounts: false, on: .ceph, bucketSettings: Self.settings + "\nobject_lock_days = 1", locks: true)
+            let tested = try bench.run("holdfast backend test local --size 6MiB --config c.toml")
+            #expect(tested.contains("result      good") && tested.contains("the probe is hidden"), "\(tested)")
+            #expect(try #require(bench.bucket).keys().isEmpty)
+        }
+
+        @Test(.timeLimit(.minutes(2)))
         func `a bucket that cannot lock gets no backup, and says why`() throws {
             let bench = try MountBench(
                 mounts: false, on: .ceph, bucketSettings: Self.settings, config: config(lock: "7d"))
