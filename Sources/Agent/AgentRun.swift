@@ -3,6 +3,7 @@ internal import BackupNames
 package import Catalog
 internal import Logging
 internal import Manifest
+internal import Retention
 
 /// One run, begun. Performed once; leases are renewed beside it by whoever owns the agent.
 package final class AgentRun: Sendable {
@@ -65,7 +66,12 @@ package final class AgentRun: Sendable {
             if !holdsLeases { throw EngineError(.cancelled, "its lease was lost: another host may have the disk") }
         }
         try goOn(0, 0)
-        let manifest = try engine.backUp(source.image, as: disk.name, to: backend, progress: goOn).manifest
+        let lockEnd = try engine.newLockEnd(
+            of: disk.name, at: source.image.consistentAt ?? engine.clock.secondsSince1970, disk.policy,
+            in: disk.window.timeZone, disk.locks)
+        let manifest = try engine.backUp(
+            source.image, as: disk.name, to: backend, lockedUntil: lockEnd, progress: goOn
+        ).manifest
         result.date = manifest.identifier.date
         result.rawByteCount = manifest.rawByteCount
         result.storedByteCount = manifest.archiveByteCount

@@ -22,17 +22,20 @@ package struct AutomaticDisk: Sendable {
     package let window: BackupWindow
     /// Where its backups go: one, or those of which one is chosen.
     package let targets: [ResourceName]
+    /// How its backups are locked; empty: not at all.
+    package let locks: RetentionLocks
     /// Reaches the consistent point and opens it.
     package let open: @Sendable () throws -> OpenedSource
 
     package init(
         name: DiskName, policy: RetentionPolicy, window: BackupWindow, targets: [ResourceName],
-        open: @escaping @Sendable () throws -> OpenedSource
+        locks: RetentionLocks = RetentionLocks(), open: @escaping @Sendable () throws -> OpenedSource
     ) {
         self.name = name
         self.policy = policy
         self.window = window
         self.targets = targets
+        self.locks = locks
         self.open = open
     }
 

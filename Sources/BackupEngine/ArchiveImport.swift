@@ -202,7 +202,8 @@ extension Engine {
         let record = BackupRecord(
             identifier: identifier, manifestJSON: sealed, archiveHeader: found.header, seekTable: found.seekTable,
             rawByteCount: found.rawByteCount, archiveByteCount: found.archiveByteCount,
-            dataByteCount: found.dataByteCount, createdAt: createdAt, archiveObject: place.archiveObject)
+            dataByteCount: found.dataByteCount, createdAt: createdAt, archiveObject: place.archiveObject,
+            lockedUntil: try readLock(of: backend.archiveKey(of: place), at: backend))
         do {
             try catalog.register(record, finishing: entry)
         } catch {

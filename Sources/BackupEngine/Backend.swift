@@ -1,4 +1,5 @@
 package import BackupNames
+package import Retention
 package import Storage
 internal import Workers
 
@@ -20,12 +21,17 @@ package struct Backend: Sendable {
     package let fetchThreadCount: Int
     /// Days for which the provider bills an object, however early it goes.
     package let minimumBilledDays: Int
+    /// What it bills for stored bytes.
+    package let price: Price
+    /// Whether its archives can be locked: then their locks are asked for and kept.
+    package let locksObjects: Bool
 
     package init(
         name: ResourceName, store: any ObjectStore, prefix: [String] = [], region: String? = nil,
         country: String? = nil, isDisasterRecovery: Bool = false, isRemote: Bool = false,
         readPatienceSeconds: Int = 60,
-        fetchThreadCount: Int = WorkerPool.processorCount + 2, minimumBilledDays: Int = 0
+        fetchThreadCount: Int = WorkerPool.processorCount + 2, minimumBilledDays: Int = 0,
+        price: Price = Price(centsPerTerabyteMonth: 3500), locksObjects: Bool = false
     ) {
         self.name = name
         self.store = store
@@ -37,6 +43,8 @@ package struct Backend: Sendable {
         self.readPatienceSeconds = readPatienceSeconds
         self.fetchThreadCount = fetchThreadCount
         self.minimumBilledDays = minimumBilledDays
+        self.price = price
+        self.locksObjects = locksObjects
     }
 
     /// `<prefix>/<org>/<vm>/<date>/…<disk>.raw.zst.age`.

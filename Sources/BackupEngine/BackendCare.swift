@@ -12,9 +12,9 @@ package struct BackendReport: Sendable {
 }
 
 extension Engine {
-    /// Asks backends, all at once, whether they can be used as they are configured. Takes as long as the slowest, which each store
-    /// bounds by its own limits.
-    package func checkBackends(_ names: [ResourceName]? = nil) -> [BackendReport] {
+    /// Asks backends, all at once, whether they can be used as they are configured. Each store bounds that by its own limits; one that
+    /// has said nothing after `seconds` (a folder on a file server that is gone, say) is away.
+    package func checkBackends(_ names: [ResourceName]? = nil, within seconds: Int = 60) -> [BackendReport] {
         let asked = backends.values.filter { names?.contains($0.name) ?? true }.sorted { $0.name < $1.name }
         let reports = Monitor<[ResourceName: BackendReport]>([:])
         for backend in asked {
@@ -25,8 +25,13 @@ extension Engine {
                 reports.withLock { $0[backend.name] = report }
             }.detach()
         }
-        return reports.wait { reports in
-            reports.count == asked.count ? asked.compactMap { reports[$0.name] } : nil
+        reports.wait(milliseconds: seconds * 1000) { $0.count == asked.count ? () : nil }
+        let known = reports.withLock { $0 }
+        return asked.map { backend in
+            known[backend.name]
+                ?? BackendReport(
+                    backend: backend,
+                    problem: StorageError(.timedOut, "\(backend.name)", "no answer within \(seconds) s"))
         }
     }
 
@@ -43,6 +48,11 @@ extension Engine {
                 prefix: backend.prefixString, startedBefore: startedBefore, alive: alive)
             for identifier in others {
                 log.notice("backend \(backend.name): removed the unfinished upload \(identifier)")
+            }
+            do {
+                _ = try asOnlyTester(of: backend) { try removeProbes(at: backend) }
+            } catch let error as EngineError where error.code == .busy {
+                log.debug("\(error)")
             }
             return (cleared, others)
         } catch {

@@ -44,6 +44,9 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
     private let manifestKey: ObjectKey
     private let consistency: String
     private let createdAt: Int64
+    /// Until when archive and sidecar are to be locked; what the store made of it for the archive.
+    private let lockEnd: Int64?
+    private var lockedUntil: Int64?
     private var journal: Int64?
     /// The first bytes of the image, from which it says how long it is.
     private var head: [UInt8] = []
@@ -52,13 +55,16 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
     private let started: Int64
     private var uploadMilliseconds: Int64 = 0
 
-    /// Starts a backup of a disk. Needs the org's key, room in the memory budget, and a backend that takes an upload.
+    /// Starts a backup of a disk. Needs the org's key, room in the memory budget, and a backend that takes an upload, locked where
+    /// `lockedUntil` says so: one that cannot gets none.
     package init(
-        engine: Engine, backend: Backend, disk: DiskName, consistency: String, consistentAt: Int64? = nil
+        engine: Engine, backend: Backend, disk: DiskName, consistency: String, consistentAt: Int64? = nil,
+        lockedUntil: Int64? = nil
     ) throws(EngineError) {
         self.engine = engine
         self.backend = backend
         self.consistency = consistency
+        lockEnd = lockedUntil
         key = try engine.key(of: disk.org)
         let allRecipients = engine.recipients(of: key)
         recipients = allRecipients.map(\.string)
@@ -77,7 +83,7 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
             manifestKey = try backend.manifestKey(of: place)
             journal = row
             do {
-                upload = try backend.store.upload(archiveKey)
+                upload = try backend.store.upload(archiveKey, lockedUntil: lockedUntil)
                 try engine.catalog.updateUpload(row, uploadIdentifier: upload.identifier)
             } catch {
                 try? engine.catalog.endUpload(row)
@@ -178,6 +184,7 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
             let stored = try upload.complete()
             state = .uploaded
             try checkStored(stored, facts)
+            lockedUntil = try engine.readLock(of: archiveKey, at: backend, demanding: lockEnd)
             writer.releaseBuffers()
             lease = nil
             uploadMilliseconds = Self.monotonicMilliseconds - started
@@ -199,11 +206,12 @@ package final class BackupSession: FrameSink, @unchecked Sendable {
             let sealed = manifest.sealed(with: key.currentSealKey)
             let sidecar = try ManifestSidecar.encrypt(sealed, to: recipients)
             _ = try sidecar.withUnsafeBytes { try backend.store.putIfAbsent(manifestKey, $0) }
+            try engine.lockSidecar(manifestKey, at: backend, until: lockEnd)
             let record = BackupRecord(
                 identifier: identifier, manifestJSON: sealed, archiveHeader: facts.access.header,
                 seekTable: facts.access.seekTable.serialized(), rawByteCount: facts.rawByteCount,
                 archiveByteCount: facts.access.archiveByteCount, dataByteCount: facts.access.seekTable.dataByteCount,
-                createdAt: createdAt)
+                createdAt: createdAt, lockedUntil: lockedUntil)
             try engine.catalog.register(record, finishing: journal)
             journal = nil
             state = .registered

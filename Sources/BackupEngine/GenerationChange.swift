@@ -76,10 +76,14 @@ struct GenerationChange {
     func run(_ progress: ProgressReport, write: (any ObjectUpload, Backend) throws -> Void) throws -> Outcome {
         let entry = try engine.openJournalEntry(for: place, on: backend, .upload)
         var upload: (any ObjectUpload)?
+        var lockEnd: Int64?
         let new: BackupRecord
         do {
-            try store(entry, &upload, write)
-            new = newRecord(archiveSHA256: try prove(progress))
+            try store(entry, &upload, &lockEnd, write)
+            let digest = try prove(progress)
+            new = newRecord(
+                archiveSHA256: digest,
+                lockedUntil: try engine.readLock(of: archiveKey, at: backend, demanding: lockEnd))
         } catch {
             giveUp(entry, upload)
             throw error
@@ -87,6 +91,7 @@ struct GenerationChange {
         // From here on the new generation may be found by others: a failure leaves it to the next start to finish.
         let sidecar = try ManifestSidecar.encrypt(new.manifestJSON, to: recipients)
         _ = try sidecar.withUnsafeBytes { try backend.store.putIfAbsent(manifestKey, $0) }
+        try engine.lockSidecar(manifestKey, at: backend, until: lockEnd)
         let old = record.place
         let move = try engine.catalog.move(
             new, from: record.generation, journal: entry, oldArchiveKey: backend.archiveKey(of: old).string,
@@ -109,12 +114,14 @@ struct GenerationChange {
 
     /// Step 2: the new archive, under its name.
     private func store(
-        _ entry: Int64, _ upload: inout (any ObjectUpload)?, _ write: (any ObjectUpload, Backend) throws -> Void
+        _ entry: Int64, _ upload: inout (any ObjectUpload)?, _ lockEnd: inout Int64?,
+        _ write: (any ObjectUpload, Backend) throws -> Void
     ) throws {
         // As long as the old one; a legal hold is whoever's set it.
         let end = try engine.lockEnd(of: backend.archiveKey(of: record.place), at: backend).flatMap {
-            $0 == .max ? nil : $0
+            $0 < .max && $0 > engine.clock.secondsSince1970 ? $0 : nil
         }
+        lockEnd = end
         let new = try backend.store.upload(archiveKey, lockedUntil: end)
         upload = new
         try engine.catalog.updateUpload(entry, uploadIdentifier: new.identifier)
@@ -152,7 +159,7 @@ struct GenerationChange {
         return digest
     }
 
-    private func newRecord(archiveSHA256: SHA256Digest) -> BackupRecord {
+    private func newRecord(archiveSHA256: SHA256Digest, lockedUntil: Int64?) -> BackupRecord {
         var new = manifest
         new.generation = place.generation
         new.archiveObject = nil
@@ -163,7 +170,8 @@ struct GenerationChange {
         return BackupRecord(
             identifier: record.identifier, manifestJSON: new.sealed(with: sealKey), archiveHeader: header,
             seekTable: record.seekTable, rawByteCount: record.rawByteCount, archiveByteCount: archiveByteCount,
-            dataByteCount: record.dataByteCount, createdAt: record.createdAt, generation: place.generation)
+            dataByteCount: record.dataByteCount, createdAt: record.createdAt, generation: place.generation,
+            lockedUntil: lockedUntil)
     }
 
     /// Removes what there is of the new generation, unless somebody has found it whole and registered it.

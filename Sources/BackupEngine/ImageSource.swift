@@ -25,16 +25,18 @@ package protocol ImageSource {
 }
 
 extension Engine {
-    /// Backs up a source as a disk. `progress` has 0 for the total of a stream.
+    /// Backs up a source as a disk. `progress` has 0 for the total of a stream. With `lockedUntil` (seconds since 1970) nobody can
+    /// remove it before; a backend that cannot promise that gets nothing.
     package func backUp(
-        _ source: some ImageSource, as disk: DiskName, to backend: Backend, progress: ProgressReport = { _, _ in }
+        _ source: some ImageSource, as disk: DiskName, to backend: Backend, lockedUntil: Int64? = nil,
+        progress: ProgressReport = { _, _ in }
     ) throws(EngineError) -> VerifiedManifest {
         if source.byteCount == 0 {
             throw EngineError(.emptyImage, "\"\(source.name)\" is empty: there is nothing to back up")
         }
         let session = try BackupSession(
             engine: self, backend: backend, disk: disk, consistency: source.consistency,
-            consistentAt: source.consistentAt)
+            consistentAt: source.consistentAt, lockedUntil: lockedUntil)
         do {
             try source.stream(to: session, progress: progress)
         } catch {

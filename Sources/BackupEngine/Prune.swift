@@ -86,21 +86,9 @@ extension Engine {
         let now = clock.secondsSince1970
         var looked: Set<BackupIdentifier> = []
         while true {
-            var checks: [BackupIdentifier: [CheckRecord]] = [:]
-            for backend in Set(backups.map(\.identifier.backend)) {
-                let own = try catalog.checks(of: disk, at: backend)
-                for backup in backups where backup.identifier.backend == backend {
-                    checks[backup.identifier] = own[backup.identifier.date]
-                }
-            }
-            let points = copies.map { date, copies in
-                RetentionPoint(
-                    id: date, time: copies.map(\.createdAt).min() ?? date.secondsSince1970,
-                    state: Self.state(copies.map { checks[$0.identifier] ?? [] }),
-                    isHeld: copies.contains { held.contains($0.identifier) },
-                    lockedUntil: copies.compactMap(\.lockedUntil).max())
-            }
-            let plan = RetentionPlan(points.sorted { $0.id < $1.id }, policy: policy, timeZone: zone, now: now)
+            let checks = try checks(of: backups, disk)
+            let points = retentionPoints(copies, checks, held: held)
+            let plan = RetentionPlan(points, policy: policy, timeZone: zone, now: now)
             // Those nobody has looked at; and before anything goes, those because of which it may.
             let relied = plan.removed.isEmpty ? [] : plan.kept.filter { $0.state == .good }
             let asked = points.filter { $0.state == .unverified } + relied
@@ -117,6 +105,34 @@ extension Engine {
                     log.warning("\(copy.identifier) cannot be looked at: \(error)")
                 }
             }
+        }
+    }
+
+    /// The last checks of the backups of a disk.
+    func checks(
+        of backups: [BackupSummary], _ disk: DiskName
+    ) throws(CatalogError) -> [BackupIdentifier: [CheckRecord]] {
+        var checks: [BackupIdentifier: [CheckRecord]] = [:]
+        for backend in Set(backups.map(\.identifier.backend)) {
+            let own = try catalog.checks(of: disk, at: backend)
+            for backup in backups where backup.identifier.backend == backend {
+                checks[backup.identifier] = own[backup.identifier.date]
+            }
+        }
+        return checks
+    }
+
+    /// What retention sees of the backups of a disk, by date: all copies of one together.
+    func retentionPoints(
+        _ copies: [BackupDate: [BackupSummary]], _ checks: [BackupIdentifier: [CheckRecord]],
+        held: Set<BackupIdentifier>
+    ) -> [RetentionPoint<BackupDate>] {
+        copies.sorted { $0.key < $1.key }.map { date, copies in
+            RetentionPoint(
+                id: date, time: copies.map(\.createdAt).min() ?? date.secondsSince1970,
+                state: Self.state(copies.map { checks[$0.identifier] ?? [] }),
+                isHeld: copies.contains { held.contains($0.identifier) },
+                lockedUntil: copies.compactMap(\.lockedUntil).max())
         }
     }
 

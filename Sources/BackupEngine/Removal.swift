@@ -77,18 +77,4 @@ extension Engine {
             _ = try catalog.remove(place)
         }
     }
-
-    /// nil where the object is not locked, or not there.
-    func lockEnd(of key: ObjectKey, at backend: Backend) throws(StorageError) -> Int64? {
-        do {
-            return try backend.store.lockedUntil(key)
-        } catch {
-            if error.code == .absent { return nil }
-            throw error
-        }
-    }
-
-    private static func until(_ end: Int64) -> String {
-        end == .max ? "until a legal hold is taken back" : "until \(BackupDate(secondsSince1970: end))"
-    }
 }

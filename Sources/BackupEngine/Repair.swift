@@ -93,8 +93,19 @@ extension Engine {
         let backend = try backend(record.identifier.backend)
         let key = try backend.manifestKey(of: record.place)
         let sidecar = try ManifestSidecar.encrypt(record.manifestJSON, to: manifest.recipients)
-        try backend.store.delete(key)
-        _ = try sidecar.withUnsafeBytes { try backend.store.putIfAbsent(key, $0) }
+        do {
+            try purge(key, at: backend)
+        } catch let error as EngineError where error.code == .held {
+            // A store that locks keeps versions: the wrong one is hidden.
+            try backend.store.delete(key)
+        }
+        do {
+            _ = try sidecar.withUnsafeBytes { try backend.store.putIfAbsent(key, $0) }
+        } catch let error as StorageError where error.code == .alreadyExists {
+            // One that was beneath the wrong one: the check that follows says whether it is right.
+            log.notice("backup \(record.identifier): an older version of its sidecar is there again")
+        }
+        try lockSidecar(key, at: backend, until: carriedLockEnd(of: record, to: backend))
         log.notice("backup \(record.identifier): its sidecar is repaired")
     }
 }

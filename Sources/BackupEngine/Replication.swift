@@ -50,8 +50,10 @@ extension Engine {
                 throw EngineError(.busy, "\(copy) is being made by somebody else")
             }
             let upload: any ObjectUpload
+            let lockEnd: Int64?
             do {
-                upload = try target.store.upload(target.archiveKey(of: place))
+                lockEnd = try carriedLockEnd(of: record, to: target)
+                upload = try target.store.upload(target.archiveKey(of: place), lockedUntil: lockEnd)
                 try catalog.updateUpload(entry, uploadIdentifier: upload.identifier)
             } catch {
                 try? catalog.endUpload(entry)
@@ -59,7 +61,8 @@ extension Engine {
             }
             var (completes, isCompleted) = (false, false)
             do {
-                try carry(record, manifest, as: place, to: target, upload, entry, &completes, &isCompleted, progress)
+                try carry(
+                    record, manifest, as: place, to: target, upload, lockEnd, entry, &completes, &isCompleted, progress)
             } catch {
                 let isOthers = (error as? StorageError)?.code == .alreadyExists && !isCompleted
                 giveUp(
@@ -76,7 +79,7 @@ extension Engine {
 
     private func carry(
         _ record: BackupRecord, _ manifest: Manifest, as copy: BackupPlace, to target: Backend,
-        _ upload: any ObjectUpload, _ entry: Int64, _ completes: inout Bool,
+        _ upload: any ObjectUpload, _ lockEnd: Int64?, _ entry: Int64, _ completes: inout Bool,
         _ isCompleted: inout Bool, _ progress: ProgressReport
     ) throws {
         let identifier = record.identifier
@@ -100,15 +103,18 @@ extension Engine {
             throw EngineError(
                 .damaged, "\(record.archiveByteCount) bytes were sent and \(stored.byteCount) are stored")
         }
+        let lockedUntil = try readLock(of: target.archiveKey(of: copy), at: target, demanding: lockEnd)
         let sidecar = try ManifestSidecar.encrypt(record.manifestJSON, to: manifest.recipients)
         let manifestKey = try target.manifestKey(of: copy)
         _ = try sidecar.withUnsafeBytes { try target.store.putIfAbsent(manifestKey, $0) }
+        try lockSidecar(manifestKey, at: target, until: lockEnd)
         try catalog.register(
             BackupRecord(
                 identifier: copy.identifier, manifestJSON: record.manifestJSON, archiveHeader: record.archiveHeader,
                 seekTable: record.seekTable, rawByteCount: record.rawByteCount,
                 archiveByteCount: record.archiveByteCount, dataByteCount: record.dataByteCount,
-                createdAt: record.createdAt, generation: copy.generation), finishing: entry)
+                createdAt: record.createdAt, generation: copy.generation,
+                lockedUntil: lockedUntil), finishing: entry)
     }
 
     /// Removes what a copy that failed has left; what cannot be removed now stays in the journal for the next start.

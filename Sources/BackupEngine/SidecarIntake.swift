@@ -168,7 +168,7 @@ extension Engine {
             identifier: found.identifier, manifestJSON: found.json, archiveHeader: header, seekTable: table,
             rawByteCount: manifest.rawByteCount, archiveByteCount: manifest.archiveByteCount,
             dataByteCount: dataByteCount, createdAt: manifest.createdAt, generation: manifest.generation,
-            archiveObject: place.archiveObject)
+            archiveObject: place.archiveObject, lockedUntil: try readLock(of: archiveKey, at: backend))
     }
 
     /// An imported archive lies where the manifest says; a replica of it, as any other, where the backup's name says.

@@ -45,8 +45,8 @@ extension Engine {
         if isCompleted {
             // Only now: whoever finds this entry in another phase takes in what is complete.
             if let entry { try catalog.updateUpload(entry, phase: .remove) }
-            try backend.store.delete(manifestKey)
-            try backend.store.delete(archiveKey)
+            try purge(manifestKey, at: backend)
+            try purge(archiveKey, at: backend)
         } else {
             // It says what `abort` cannot: that nothing is left.
             try backend.store.abortUpload(identifier: upload, key: archiveKey)
@@ -54,7 +54,7 @@ extension Engine {
             if let header, try isStored(header, archiveKey, on: backend),
                 try facts(of: manifestKey, at: backend) == nil
             {
-                try backend.store.delete(archiveKey)
+                try purge(archiveKey, at: backend)
             }
         }
         if let entry { try catalog.endUpload(entry) }
@@ -132,14 +132,18 @@ extension Engine {
         case .complete where isRegistered: break
         case .complete:
             if let place, let facts = try facts(of: manifestKey, at: backend) {
+                // Its process may have ended before it was locked.
+                if let end = try readLock(of: archiveKey, at: backend), end < .max {
+                    try lockSidecar(manifestKey, at: backend, until: end)
+                }
                 try catalog.endUpload(id)
                 return try finish(ListedSidecar(place: place, facts: facts), at: backend)
             }
-            try backend.store.delete(archiveKey)
+            try purge(archiveKey, at: backend)
         case .remove where isRegistered: break
         case .remove:
-            try backend.store.delete(manifestKey)
-            try backend.store.delete(archiveKey)
+            try purge(manifestKey, at: backend)
+            try purge(archiveKey, at: backend)
         }
         try catalog.endUpload(id)
     }
@@ -159,8 +163,8 @@ extension Engine {
     /// Removes objects that no row is about any more, the sidecar first, and the entry that names them. Where this throws, the entry
     /// stays, and the next start tries again.
     func removeObjects(of place: BackupPlace, at backend: Backend, _ entry: Int64) throws {
-        try backend.store.delete(backend.manifestKey(of: place))
-        try backend.store.delete(backend.archiveKey(of: place))
+        try purge(backend.manifestKey(of: place), at: backend)
+        try purge(backend.archiveKey(of: place), at: backend)
         try catalog.endUpload(entry)
     }
 

@@ -155,7 +155,7 @@ extension Catalog {
         }
     }
 
-    private static func backupRun(_ row: Row) throws -> BackupRunRecord {
+    static func backupRun(_ row: Row) throws -> BackupRunRecord {
         guard let kind = BackupRunRecord.Kind(rawValue: try row.value("kind")) else {
             throw CatalogError(.corrupt, "the catalog holds a run of an unknown kind")
         }

@@ -48,13 +48,14 @@ package final class Catalog: Sendable {
         try database.execute(
             sql: """
                 INSERT INTO backup (backend, org, vm, date, disk, created_at, raw_size, data_size, archive_size, generation,
-                archive_object) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                archive_object, locked_until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
             arguments: [
                 identifier.backend.description, identifier.org.description, identifier.vm.description,
                 identifier.date.description, identifier.disk.description, record.createdAt,
                 Int64(clamping: record.rawByteCount), Int64(clamping: record.dataByteCount),
                 Int64(clamping: record.archiveByteCount), Int64(clamping: record.generation), record.archiveObject,
+                record.lockedUntil,
             ])
         try setAccess(database.lastInsertedRowID, record, database)
     }
@@ -64,11 +65,12 @@ package final class Catalog: Sendable {
         try database.execute(
             sql: """
                 UPDATE backup SET created_at = ?, raw_size = ?, data_size = ?, archive_size = ?, generation = ?,
-                archive_object = ? WHERE id = ?
+                archive_object = ?, locked_until = ? WHERE id = ?
                 """,
             arguments: [
                 record.createdAt, Int64(clamping: record.rawByteCount), Int64(clamping: record.dataByteCount),
-                Int64(clamping: record.archiveByteCount), Int64(clamping: record.generation), record.archiveObject, id,
+                Int64(clamping: record.archiveByteCount), Int64(clamping: record.generation), record.archiveObject,
+                record.lockedUntil, id,
             ])
         try setAccess(id, record, database)
     }
@@ -149,7 +151,7 @@ package final class Catalog: Sendable {
             seekTable: table.bytes,
             rawByteCount: summary.rawByteCount, archiveByteCount: summary.archiveByteCount,
             dataByteCount: summary.dataByteCount, createdAt: summary.createdAt, generation: summary.generation,
-            archiveObject: summary.archiveObject)
+            archiveObject: summary.archiveObject, lockedUntil: summary.lockedUntil)
     }
 
     /// The archive's header and nonce, which no two archives share; nil where there is no such backup.

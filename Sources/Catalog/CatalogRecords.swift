@@ -49,11 +49,13 @@ package struct BackupRecord: Sendable, Hashable {
     package let createdAt: Int64
     package let generation: UInt64
     package let archiveObject: String?
+    /// As of `BackupSummary`.
+    package let lockedUntil: Int64?
 
     package init(
         identifier: BackupIdentifier, manifestJSON: [UInt8], archiveHeader: [UInt8], seekTable: [UInt8],
         rawByteCount: UInt64, archiveByteCount: UInt64, dataByteCount: UInt64, createdAt: Int64,
-        generation: UInt64 = 0, archiveObject: String? = nil
+        generation: UInt64 = 0, archiveObject: String? = nil, lockedUntil: Int64? = nil
     ) {
         self.identifier = identifier
         self.manifestJSON = manifestJSON
@@ -65,6 +67,7 @@ package struct BackupRecord: Sendable, Hashable {
         self.createdAt = createdAt
         self.generation = generation
         self.archiveObject = archiveObject
+        self.lockedUntil = lockedUntil
     }
 
     /// Where its objects lie.

@@ -18,6 +18,8 @@ extension Configuration {
         /// As of `holdfast backup --consistency`.
         package var consistency: String?
         package var requiresConsistency: Bool?
+        /// For how long the backend is asked to keep new backups, whoever wants them gone; empty: not at all.
+        package var locks: RetentionLocks?
 
         package init() {}
 
@@ -28,6 +30,7 @@ extension Configuration {
             if let target { result.target = target }
             if let consistency { result.consistency = consistency }
             if let requiresConsistency { result.requiresConsistency = requiresConsistency }
+            if let locks { result.locks = locks }
             return result
         }
     }
@@ -90,11 +93,21 @@ extension Configuration {
 
     /// What retention keeps of a disk's backups at DR backends, whether it is in the file or not; nil: all of them.
     package func retention(of disk: DiskName) -> (policy: RetentionPolicy, window: BackupWindow)? {
-        let org = orgs.first { $0.name == disk.org }
-        let own = disks.first { $0.name == disk }?.auto ?? AutoBackup()
-        let effective = own.over((org?.vmAutos[disk.vm] ?? AutoBackup()).over(org?.auto ?? AutoBackup()))
+        let effective = auto(of: disk)
         guard let policy = effective.policy, !policy.isOff else { return nil }
         return (policy, effective.window ?? .allDay)
+    }
+
+    /// How the backups of a disk are locked that retention keeps; nil: not at all.
+    package func locks(of disk: DiskName) -> RetentionLocks? {
+        auto(of: disk).locks.flatMap { $0.isEmpty ? nil : $0 }
+    }
+
+    /// What the tables of a disk, its vm and its org say together.
+    package func auto(of disk: DiskName) -> AutoBackup {
+        let org = orgs.first { $0.name == disk.org }
+        let own = disks.first { $0.name == disk }?.auto ?? AutoBackup()
+        return own.over((org?.vmAutos[disk.vm] ?? AutoBackup()).over(org?.auto ?? AutoBackup()))
     }
 
     package var disasterRecoveryBackends: [ResourceName] {
@@ -107,7 +120,7 @@ extension Configuration {
 extension Configuration.AutoBackup {
     private static let keys: Set<String> = [
         "preset", "daily", "weekly", "monthly", "yearly", "window", "weekdays", "time_zone", "backend", "consistency",
-        "require_consistency",
+        "require_consistency", "lock",
     ]
     private static let consistencies = ["auto", "none", "reflink", "btrfs", "lvm", "zfs"]
 
@@ -127,6 +140,7 @@ extension Configuration.AutoBackup {
         guard requiresConsistency != true || consistency != "none" else {
             throw table.error(.invalidValue, "require_consistency", "cannot be had with consistency = \"none\"")
         }
+        locks = try table.table("lock").map { table throws(ConfigurationError) in try RetentionLocks(table) }
     }
 
     /// `retention = "…"` of an org, the short form.
@@ -230,6 +244,7 @@ extension Configuration {
             }
             try demandTarget(disk, root)
         }
+        try demandLocks(root)
     }
 
     /// An automatic backup must know where to go before its night comes.

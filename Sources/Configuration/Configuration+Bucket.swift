@@ -44,7 +44,7 @@ extension Configuration {
         "type", "endpoint", "bucket", "region", "prefix", "country", "dr", "addressing", "credentials_file", "profile",
         "access_key_env", "secret_key_env", "session_token_env", "ca_file", "connect_seconds", "stall_seconds",
         "patience_seconds", "connections", "upload", "storage_class", "sse", "sse_key", "object_lock_mode",
-        "object_lock_days",
+        "object_lock_days", "minimum_billed_days", "price",
     ]
 
     static func parseBucket(_ table: ConfigurationTable) throws(ConfigurationError) -> Bucket {
@@ -98,8 +98,8 @@ extension Configuration {
             bucket.objectLockMode = mode
         }
         bucket.objectLockDays = try table.integer("object_lock_days", in: 1...36_500)
-        guard (bucket.objectLockMode == nil) == (bucket.objectLockDays == nil) else {
-            throw table.error(.missingKey, "object_lock_days", "and object_lock_mode are set together")
+        guard bucket.objectLockDays == nil || bucket.objectLockMode != nil else {
+            throw table.error(.missingKey, "object_lock_mode", "is missing: object_lock_days needs it")
         }
         return bucket
     }

@@ -67,8 +67,7 @@ extension Configuration {
         let root = ConfigurationTable(table, path: [], file: file, lines: lines)
         try root.allow([
             "state_dir", "keys_dir", "backends", "orgs", "archive", "cache", "catalog", "memory", "drills", "status",
-            "agent",
-            "pools",
+            "agent", "pools", "prices",
         ])
         var configuration = Configuration(
             stateDirectory: try root.path("state_dir"), keysDirectory: try root.path("keys_dir"), backends: [])
@@ -84,6 +83,7 @@ extension Configuration {
             configuration.disks += disks
         }
         try configuration.parseAutomation(root)
+        if let prices = try root.table("prices") { configuration.prices = try Prices(prices) }
         if let archive = try root.table("archive") {
             try archive.allow(["level", "frame_size"])
             if let level = try archive.optionalInteger("level") {
@@ -136,7 +136,7 @@ extension Configuration {
         let place: Backend.Place
         switch type {
         case "directory":
-            try table.allow(["type", "path", "prefix", "region", "country", "dr"])
+            try table.allow(["type", "path", "prefix", "region", "country", "dr", "minimum_billed_days", "price"])
             place = .directory(path: try table.path("path"))
         case "s3": place = .bucket(try parseBucket(table))
         default:
@@ -154,6 +154,8 @@ extension Configuration {
         backend.region = try table.optionalString("region")
         backend.country = try table.optionalString("country")
         backend.isDisasterRecovery = try table.optionalBoolean("dr") ?? false
+        backend.minimumBilledDays = try table.integer("minimum_billed_days", in: 0...3650) ?? 0
+        backend.price = try table.optionalPrice("price")
         return backend
     }
 

@@ -1,4 +1,5 @@
 package import BackupNames
+package import Retention
 
 /// What the configuration file says, checked: DESIGN's TOML, or the embedded default where there is no file.
 package struct Configuration: Sendable, Equatable {
@@ -16,6 +17,15 @@ package struct Configuration: Sendable, Equatable {
         package var country: String?
         /// Whether it counts as disaster recovery: another provider, another country.
         package var isDisasterRecovery = false
+        /// Days for which the provider bills an object, however early it goes.
+        package var minimumBilledDays = 0
+        /// nil: `Prices.backup`.
+        package var price: Price?
+
+        /// Whether its archives can be locked: it is a bucket, and says how.
+        package var locksObjects: Bool {
+            if case .bucket(let bucket) = place { bucket.objectLockMode != nil } else { false }
+        }
 
         /// The folder of a directory backend.
         package var path: String? {
@@ -53,6 +63,12 @@ package struct Configuration: Sendable, Equatable {
         package var frameByteCount = 1 << 20
     }
 
+    /// `[prices]`: what a terabyte (10^12 bytes) of stored bytes costs a month.
+    package struct Prices: Sendable, Equatable {
+        package var backup = Price(centsPerTerabyteMonth: 3500)
+        package var snapshot = Price(centsPerTerabyteMonth: 5000)
+    }
+
     package struct CatalogCare: Sendable, Equatable {
         /// Copies of the catalog kept at each backend; 0 makes none.
         package var copyCount = 8
@@ -74,6 +90,7 @@ package struct Configuration: Sendable, Equatable {
     package var disks: [Disk] = []
     package var pools: [Pool] = []
     package var agent = Agent()
+    package var prices = Prices()
     /// No file was there: the folders are ours to make.
     package var isEmbeddedDefault = false
 }

@@ -76,6 +76,16 @@ struct ConfigurationTable {
         return strings
     }
 
+    /// A number as it is written, or a string that is to be one.
+    func optionalNumberText(_ key: String) throws(ConfigurationError) -> String? {
+        guard let value = table[key] else { return nil }
+        if let number = value.int { return "\(number)" }
+        // Swift writes the fewest digits that mean the same number: those of the file.
+        if let number = value.double { return "\(number)" }
+        guard let text = value.string else { throw error(.wrongType, key, "must be a number") }
+        return text
+    }
+
     func holdsZero(_ key: String) -> Bool { table[key]?.int == 0 || table[key]?.string == "0" }
 
     /// As `optionalSize`, but 0 is a size.

@@ -1,9 +1,9 @@
 /// Lengths of time and sizes as people write them, in the configuration and on the command line.
 package enum DurationText {
-    /// Seconds of `90s`, `30m`, `26h`, `8d`, `2w`: a whole number above 0 and its unit. nil for anything else, and for more than a
-    /// thousand years.
+    /// Seconds of `90s`, `30m`, `26h`, `8d`, `2w`, `3y`: a whole number above 0 and its unit; a year has 366 days, so that none is cut
+    /// short. nil for anything else, and for more than a thousand years.
     package static func seconds(_ text: some StringProtocol) -> Int64? {
-        let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400]
+        let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 366 * 86_400]
         guard let unit = text.last.flatMap({ units[$0] }), let number = wholeNumber(text.dropLast()) else { return nil }
         let (seconds, overflows) = number.multipliedReportingOverflow(by: unit)
         return overflows || seconds > 1000 * 366 * 86_400 ? nil : seconds

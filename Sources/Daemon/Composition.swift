@@ -50,7 +50,8 @@ package enum Composition {
                 name: backend.name, store: store, prefix: backend.prefix, region: backend.region,
                 country: backend.country, isDisasterRecovery: backend.isDisasterRecovery,
                 isRemote: backend.path == nil, readPatienceSeconds: patienceSeconds,
-                fetchThreadCount: fetchThreadCount)
+                fetchThreadCount: fetchThreadCount, minimumBilledDays: backend.minimumBilledDays,
+                price: backend.price ?? configuration.prices.backup, locksObjects: backend.locksObjects)
         }
         var orgs: [ResourceName: OrgSettings] = [:]
         for org in configuration.orgs {
@@ -142,10 +143,8 @@ extension Composition {
         settings.storageClass = bucket.storageClass
         settings.serverSideEncryption = bucket.serverSideEncryption
         settings.serverSideEncryptionKey = bucket.serverSideEncryptionKey
-        if let mode = bucket.objectLockMode.flatMap({ S3Settings.ObjectLock.Mode(rawValue: $0) }),
-            let days = bucket.objectLockDays
-        {
-            settings.objectLock = S3Settings.ObjectLock(mode: mode, days: days)
+        if let mode = bucket.objectLockMode.flatMap({ S3Settings.ObjectLock.Mode(rawValue: $0) }) {
+            settings.objectLock = S3Settings.ObjectLock(mode: mode, days: bucket.objectLockDays)
         }
         return settings
     }

@@ -124,9 +124,10 @@ struct BackupTree: Sendable {
         return Array(text.utf8)
     }
 
-    /// The verified manifest, and the last check of each depth.
+    /// The verified manifest, the last check of each depth, and the end of the lock.
     func manifestJSON(_ identifier: BackupIdentifier) throws -> [UInt8] {
-        try manifests.manifest(identifier).shown(try engine.catalog.checks(identifier))
+        try manifests.manifest(identifier).shown(
+            try engine.catalog.checks(identifier), lockedUntil: try engine.catalog.backup(identifier)?.lockEnd)
     }
 
     /// The extended attributes of an image, its partitions and its archive.
@@ -144,6 +145,9 @@ struct BackupTree: Sendable {
             + (try engine.catalog.checks(identifier)).map { check in
                 let time = BackupDate(secondsSince1970: check.checkedAt)
                 return ("user.holdfast.check.\(check.depth.rawValue)", "\(check.outcome) \(time)")
+            }
+            + [try engine.catalog.backup(identifier)?.lockEnd].compactMap(\.self).map {
+                ("user.holdfast.locked_until", $0)
             }
     }
 }

@@ -18,12 +18,16 @@ package struct ManifestCheck: Sendable, Hashable {
 }
 
 extension Manifest {
-    /// The sealed manifest as it is shown: with what is known of the backup since, in the member `checks`. That is not covered by
-    /// the MAC, and not there in any sealed manifest: taking it away gives the sealed one.
-    package static func shown(_ sealed: [UInt8], checks: [ManifestCheck]) throws(ManifestError) -> [UInt8] {
+    /// The sealed manifest as it is shown: with what is known of the backup since, in the members `checks` and, where its store has
+    /// locked it, `locked_until`. They are not covered by the MAC, and not there in any sealed manifest: taking them away gives the
+    /// sealed one.
+    package static func shown(
+        _ sealed: [UInt8], lockedUntil: String? = nil, checks: [ManifestCheck]
+    ) throws(ManifestError) -> [UInt8] {
         guard case .object(var members) = try CanonicalJSONParser.parse(sealed) else {
             throw ManifestError(.malformed, "the manifest is not an object")
         }
+        if let lockedUntil { members["locked_until"] = .string(lockedUntil) }
         members["checks"] = .array(
             checks.map { check in
                 var values: [String: CanonicalJSON] = [

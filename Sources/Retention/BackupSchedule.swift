@@ -62,7 +62,9 @@ package enum RunDecision: Sendable, Hashable {
             let end = failed + min(longestBackOffSeconds, firstBackOffSeconds << Int64(doublings))
             if now < end { return .waits(until: end, .backOff) }
         }
-        let catchesUp = lastPeriod.map { $0 < period - 1 } ?? false
+        // What was missed is a window: a weekend, or a day that the zone leaves out, has none.
+        let previous = window.latest(at: open.lowerBound - 1).map { cadence.period(of: window.day(of: $0)) }
+        let catchesUp = lastPeriod.map { $0 < min(previous ?? .max, period - 1) } ?? false
         if !catchesUp {
             let moment = open.lowerBound + moment(in: open, seed: seed)
             if now < moment { return .waits(until: moment, .moment) }

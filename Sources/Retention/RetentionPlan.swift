@@ -100,6 +100,12 @@ package struct RetentionPlan<ID: Hashable & Sendable>: Sendable {
         /// It is kept only because nobody may remove it.
         package let isSpared: Bool
 
+        package init(point: RetentionPoint<ID>, verdict: Verdict, isSpared: Bool) {
+            self.point = point
+            self.verdict = verdict
+            self.isSpared = isSpared
+        }
+
         package var isRemoved: Bool {
             if case .remove = verdict { true } else { false }
         }

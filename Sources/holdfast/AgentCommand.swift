@@ -97,11 +97,18 @@ struct AgentRunCommand: ParsableCommand {
         if results.isEmpty { StandardStream.output.write("nothing is due now\n") }
     }
 
-    /// Retention of the disks that are not backed up here: backups made by hand, and machines that are no more.
+    /// Locks that are about to run out; and retention of the disks that are not backed up here: backups made by hand, and machines that
+    /// are no more.
     private static func care(
         _ engine: Engine, _ configuration: Configuration, _ own: Set<DiskName>, _ isStopped: () -> Bool
     ) {
         do throws(EngineError) {
+            let locked = try engine.prunePlans(
+                { disk in
+                    configuration.locks(of: disk) == nil
+                        ? nil : configuration.retention(of: disk).map { ($0.policy, $0.window.timeZone) }
+                }, isStopped: isStopped)
+            _ = engine.renewLocks(locked, configuration.locks, isStopped: isStopped)
             let plans = try engine.prunePlans(
                 { disk in
                     own.contains(disk)

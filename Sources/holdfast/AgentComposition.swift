@@ -22,7 +22,8 @@ extension Configuration {
                 isRequired: automation.requiresConsistency ?? false, stateDirectory: stateDirectory, log: log)
             return AutomaticDisk(
                 name: disk.name, policy: policy, window: automation.window ?? .allDay,
-                targets: targets(automation, of: disk.name.org)
+                targets: targets(automation, of: disk.name.org),
+                locks: automation.locks ?? RetentionLocks()
             ) {
                 try opener.open { log.warning("\(disk.name): \($0)") }
             }
@@ -54,6 +55,9 @@ extension Configuration {
         let path = real(disk.source)
         return pools.first { path.hasPrefix(real($0.path) + "/") }
     }
+
+    /// Where automatic backups of a disk go, or would; none where nothing says so.
+    func automaticTargets(of disk: DiskName) -> [ResourceName] { targets(auto(of: disk), of: disk.org) }
 
     private func targets(_ automation: AutoBackup, of org: ResourceName) -> [ResourceName] {
         switch automaticTarget(automation, of: org) {

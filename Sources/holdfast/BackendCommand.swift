@@ -1,15 +1,18 @@
 internal import ArgumentParser
 internal import BackupEngine
 internal import BackupNames
+internal import Catalog
 internal import Configuration
 internal import Foundation
+internal import Retention
 internal import Storage
 
 struct BackendCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "backend", abstract: "The places archives are kept.",
         subcommands: [
-            BackendShowCommand.self, BackendCheckCommand.self, BackendCollectCommand.self, BackendCopyCommand.self,
+            BackendListCommand.self, BackendShowCommand.self, BackendCheckCommand.self, BackendTestCommand.self,
+            BackendCollectCommand.self, BackendCopyCommand.self,
         ])
 }
 
@@ -63,6 +66,37 @@ struct BackendShowCommand: ParsableCommand {
         let problem: String?
         let hint: String?
         let abilities: [String: String]
+        /// What is in force.
+        let tuning: [String: String]
+        let minimum_billed_days: Int
+        let eur_per_terabyte_month: String
+        let backups_bytes_per_second: Int64?
+        let restores_bytes_per_second: Int64?
+        let last_test: Test?
+    }
+
+    private struct Test: Encodable {
+        let tested_at: String
+        let outcome: String
+        let detail: String
+        let latency_us: Int64
+        let up_bytes_per_second: Int64
+        let down_bytes_per_second: Int64
+
+        init(_ test: BackendTestRecord) {
+            tested_at = BackupDate(secondsSince1970: test.testedAt).description
+            outcome = test.outcome
+            detail = test.detail
+            latency_us = test.latencyMicroseconds
+            up_bytes_per_second = test.upBytesPerSecond
+            down_bytes_per_second = test.downBytesPerSecond
+        }
+
+        var text: String {
+            guard outcome == BackendTestRecord.good else { return "\(tested_at): \(outcome): \(detail)" }
+            return
+                "\(tested_at): up \(readableRate(up_bytes_per_second)), down \(readableRate(down_bytes_per_second)), \(readableLatency(latency_us))"
+        }
     }
 
     func run() throws {
@@ -77,14 +111,24 @@ struct BackendShowCommand: ParsableCommand {
                     }
                 }
             }
-            let shown = engine.checkBackends(names).map { report in
-                let place = configuration.backends.first { $0.name == report.backend.name }?.shown
+            let shown = try engine.checkBackends(names).map { report in
+                let configured = configuration.backends.first { $0.name == report.backend.name }
+                let place = configured?.shown
+                let figures = try engine.figures(of: report.backend.name)
                 return Shown(
                     name: "\(report.backend.name)", type: place?.type ?? "", place: place?.place ?? "",
                     region: report.backend.region, country: report.backend.country,
                     dr: report.backend.isDisasterRecovery, usable: report.problem == nil,
                     problem: report.problem?.description, hint: report.problem?.hint,
-                    abilities: report.backend.store.condition.abilities)
+                    abilities: report.backend.store.condition.abilities,
+                    tuning: (configured?.tuning ?? [:]).merging([
+                        "reads at once": "\(report.backend.fetchThreadCount)",
+                        "a read waits at most": "\(report.backend.readPatienceSeconds) s",
+                    ]) { $1 }, minimum_billed_days: report.backend.minimumBilledDays,
+                    eur_per_terabyte_month: report.backend.price.month(of: Price.terabyteByteCount).euros,
+                    backups_bytes_per_second: figures.backupBytesPerSecond,
+                    restores_bytes_per_second: figures.restoreBytesPerSecond, last_test: figures.lastTest.map(Test.init)
+                )
             }
             if json { return try printJSON(shown) }
             for backend in shown {
@@ -95,8 +139,15 @@ struct BackendShowCommand: ParsableCommand {
                     region      \(backend.region ?? "-"), \(backend.country ?? "-")
                     recovery    \(backend.dr ? "counts as disaster recovery" : "does not count as disaster recovery")
                     now         \(backend.problem ?? "usable")
+                    price       \(backend.eur_per_terabyte_month) EUR/TB·month, \(backend.minimum_billed_days) days at least
+                    backups     \(readableRate(backend.backups_bytes_per_second))
+                    restores    \(readableRate(backend.restores_bytes_per_second))
+                    test        \(backend.last_test?.text ?? "never")
 
                     """
+                for (name, value) in backend.tuning.sorted(by: { $0.key < $1.key }) {
+                    text += "tuning      \(name): \(value)\n"
+                }
                 for (name, value) in backend.abilities.sorted(by: { $0.key < $1.key }) {
                     text += "server      \(name): \(value)\n"
                 }
@@ -153,11 +204,29 @@ extension Engine {
 }
 
 extension Configuration.Backend {
-    fileprivate var shown: (type: String, place: String) {
+    var shown: (type: String, place: String) {
         let prefix = prefix.map { "/" + $0 }.joined()
         return switch place {
         case .directory(let path): ("directory", path + prefix)
         case .bucket(let bucket): ("s3", "\(bucket.endpoint)/\(bucket.name)\(prefix)")
         }
+    }
+
+    /// What the configuration, or its defaults, say of how a bucket is used; a folder has nothing to tune.
+    fileprivate var tuning: [String: String] {
+        guard case .bucket(let bucket) = place else { return [:] }
+        var tuning = [
+            "part size": readableSize(UInt64(bucket.uploadPartByteCount)),
+            "parts at once": "\(bucket.uploadConcurrency)",
+            "connections": "\(bucket.connections)",
+            "connect": "\(bucket.connectSeconds) s",
+            "stall": "\(bucket.stallSeconds) s",
+            "reads are repeated for": "\(bucket.patienceSeconds) s",
+            "uploads are repeated for": "\(bucket.uploadPatienceSeconds) s",
+        ]
+        if let mode = bucket.objectLockMode {
+            tuning["object lock"] = mode + (bucket.objectLockDays.map { ", everything for \($0) days" } ?? "")
+        }
+        return tuning
     }
 }

@@ -22,7 +22,7 @@ struct HoldfastCommand: ParsableCommand {
             MountCommand.self, BackupCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self,
             VerifyCommand.self, DrillCommand.self, StatusCommand.self, KeysCommand.self, BackendCommand.self,
             CatalogCommand.self, HoldCommand.self, PruneCommand.self, SnapshotCommand.self, AgentCommand.self,
-            ArchiveCommand.self, WarmupCommand.self,
+            UsageCommand.self, ArchiveCommand.self, WarmupCommand.self,
         ])
 
     /// Parses, runs, and turns an error into its lines on standard error and its exit code.

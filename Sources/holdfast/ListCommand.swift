@@ -21,6 +21,7 @@ struct ListCommand: ParsableCommand {
         let data_size: UInt64
         let archive_size: UInt64
         let created_at: Int64
+        let locked_until: String?
         let checks: [Check]
 
         init(_ backup: BackupSummary, _ checks: [CheckRecord]) {
@@ -35,6 +36,7 @@ struct ListCommand: ParsableCommand {
             data_size = backup.dataByteCount
             archive_size = backup.archiveByteCount
             created_at = backup.createdAt
+            locked_until = backup.lockEnd
             self.checks = checks.map(Check.init)
         }
     }
@@ -64,11 +66,11 @@ struct ListCommand: ParsableCommand {
             let checks = try engine.catalog.allChecks()
             if json { return try printJSON(backups.map { Row($0, checks[$0.identifier] ?? []) }) }
             printTable(
-                ["BACKUP", "RAW", "DATA", "STORED", "CHECKED"],
+                ["BACKUP", "RAW", "DATA", "STORED", "LOCKED UNTIL", "CHECKED"],
                 backups.map {
                     [
                         "\($0.identifier)", readableSize($0.rawByteCount), readableSize($0.dataByteCount),
-                        readableSize($0.archiveByteCount), (checks[$0.identifier] ?? []).summary,
+                        readableSize($0.archiveByteCount), $0.lockEnd ?? "-", (checks[$0.identifier] ?? []).summary,
                     ]
                 })
         }

@@ -22,7 +22,8 @@ struct ShowCommand: ParsableCommand {
             }
             let verified = try engine.manifest(of: record)
             let checks = try engine.catalog.checks(identifier)
-            if json { return StandardStream.output.write(try verified.shown(checks)) }
+            let lockEnd = try engine.catalog.backup(identifier)?.lockEnd
+            if json { return StandardStream.output.write(try verified.shown(checks, lockedUntil: lockEnd)) }
             let manifest = verified.manifest
             var text = """
                 backup        \(identifier)
@@ -36,6 +37,7 @@ struct ShowCommand: ParsableCommand {
                 made by       \(manifest.toolVersion)
 
                 """
+            if let lockEnd { text += "locked until  \(lockEnd)\n" }
             for recipient in manifest.recipients { text += "recipient     \(recipient)\n" }
             for partition in manifest.partitions {
                 text +=

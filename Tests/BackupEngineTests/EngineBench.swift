@@ -34,14 +34,17 @@ final class EngineBench {
     let backendName: ResourceName
     private(set) var engine: Engine
     private let settings: ArchiveSettings
+    /// Whether the backends lock objects: "memory" alone.
+    private let locks: Bool
     let keysPath: String
 
     /// - Parameter other: another host, whose keys and backend this one has, too.
     /// - Parameter fakeSidecarCount: how many there are at the backend, before all others.
     init(
         frameByteCount: Int = 64 << 10, orgs: [String] = ["acme"], sharing other: EngineBench? = nil,
-        fakeSidecarCount: Int = 0
+        fakeSidecarCount: Int = 0, locks: Bool = false
     ) throws {
+        self.locks = locks
         memory = other?.memory ?? InMemoryStore()
         folder = NSTemporaryDirectory() + "holdfast-engine-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
@@ -54,8 +57,10 @@ final class EngineBench {
         for org in orgs where other == nil {
             _ = try KeyDirectory(path: keysPath).create(ResourceName(org), createdAt: "2026-11-22T00:00:00Z")
         }
+        if locks { memory.setLockClock(clock.secondsSince1970) }
         engine = try Self.engine(
-            folder, keysPath, [(backendName, store), (ResourceName("other"), otherStore)], settings, clock)
+            folder, keysPath, [(backendName, store), (ResourceName("other"), otherStore)], settings, clock,
+            locks: locks)
     }
 
     deinit {
@@ -70,14 +75,16 @@ final class EngineBench {
     private static func engine(
         _ folder: String, _ keysPath: String, _ stores: [(name: ResourceName, store: any ObjectStore)],
         _ settings: ArchiveSettings, _ clock: TestClock, _ orgs: [ResourceName: OrgSettings] = [:],
-        foreignCopyByteCount: UInt64 = 20 << 30
+        foreignCopyByteCount: UInt64 = 20 << 30, locks: Bool = false
     ) throws -> Engine {
         var log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         log.logLevel = .critical
         return Engine(
             catalog: try Catalog(path: folder + "/catalog.sqlite"),
             backends: stores.map {
-                Backend(name: $0.name, store: $0.store, isDisasterRecovery: true, minimumBilledDays: 30)
+                Backend(
+                    name: $0.name, store: $0.store, isDisasterRecovery: true, minimumBilledDays: 30,
+                    locksObjects: locks && "\($0.name)" == "memory")
             },
             keys: KeyDirectory(path: keysPath), orgs: orgs, archiveSettings: settings, memoryBudgetByteCount: 128 << 20,
             stateDirectory: folder, foreignCopyByteCount: foreignCopyByteCount, clock: clock, log: log)
@@ -97,7 +104,7 @@ final class EngineBench {
         }
         engine = try Self.engine(
             folder, keysPath, [(backendName, store), (ResourceName("other"), otherStore)], settings, clock, orgs,
-            foreignCopyByteCount: foreignCopyByteCount)
+            foreignCopyByteCount: foreignCopyByteCount, locks: locks)
     }
 
     /// Another process, configured otherwise, at the same time: `engine` is its while `body` runs.
@@ -105,12 +112,18 @@ final class EngineBench {
         let before = engine
         engine = try Self.engine(
             folder, keysPath, [(backendName, store), (ResourceName("other"), otherStore)], settings,
-            clock, orgs)
+            clock, orgs, locks: locks)
         defer {
             engine.close()
             engine = before
         }
         try body()
+    }
+
+    /// Time goes by, at the store, too.
+    func advance(_ seconds: Int64) {
+        clock.advance(seconds)
+        memory.setLockClock(clock.secondsSince1970)
     }
 
     /// Makes the journal look as if another boot had left it.

@@ -49,6 +49,7 @@ struct BucketTests {
         #expect(wasabi.credentialsFile == "/etc/holdfast/wasabi.credentials")
         wasabi.credentialsFile = nil
         #expect(wasabi == plain)
+        #expect(configuration.backends[3].minimumBilledDays == 90 && configuration.prices == Configuration.Prices())
         // What is commented out is known, too.
         let lines = text.split(separator: "\n").map { line in
             line.hasPrefix("# ") && line.contains(" = ") && !line.contains("…")
@@ -87,7 +88,7 @@ struct BucketTests {
         Mistake(line: "connect_seconds = 0", code: .invalidValue, key: "connect_seconds"),
         Mistake(line: "stall_seconds = \"20s\"", code: .wrongType, key: "stall_seconds"),
         Mistake(line: "access_key_env = \"A\"", code: .missingKey, key: "secret_key_env"),
-        Mistake(line: "object_lock_mode = \"GOVERNANCE\"", code: .missingKey, key: "object_lock_days"),
+        Mistake(line: "object_lock_days = 30", code: .missingKey, key: "object_lock_mode"),
         Mistake(line: "object_lock_mode = \"NONE\"", code: .invalidValue, key: "object_lock_mode"),
         Mistake(line: "storage_class = \"A\\nB\"", code: .invalidValue, key: "storage_class"),
         Mistake(line: "upload = { part_size = \"1MiB\" }", code: .invalidValue, key: "upload.part_size"),

@@ -13,7 +13,7 @@ final class BenchBucket {
     let server: S3Server
     private let client: S3Client
 
-    init(_ server: S3Server) throws {
+    init(_ server: S3Server, locks: Bool = false) throws {
         self.server = server
         guard let endpoint = S3Endpoint(server.endpoint) else {
             preconditionFailure("\(server.endpoint) is no endpoint")
@@ -23,7 +23,8 @@ final class BenchBucket {
             settings: S3Settings(
                 name: server.kind.rawValue, endpoint: endpoint, bucket: name, region: server.region),
             credentials: S3Credentials(accessKey: server.accessKey, secretKey: key, origin: "the bench"))
-        _ = try client.send(S3Request(.put, nil, patience: .seconds(20)))
+        let headers = locks ? [(name: "x-amz-bucket-object-lock-enabled", value: "true")] : []
+        _ = try client.send(S3Request(.put, nil, headers: headers, patience: .seconds(20)))
     }
 
     deinit { client.close() }
@@ -49,6 +50,26 @@ final class BenchBucket {
 
     func remove(_ key: String) throws {
         _ = try client.send(S3Request(.delete, ObjectKey(key), patience: .seconds(20)))
+    }
+
+    /// Removes the bytes of an object, not only its name; false where the server refuses.
+    func removeVersion(of key: String) throws -> Bool {
+        let key = try ObjectKey(key)
+        let answer = try client.send(S3Request(.head, key, patience: .seconds(20)))
+        let query = answer.header("x-amz-version-id").map { [(name: "versionId", value: $0)] } ?? []
+        do throws(S3Failure) {
+            _ = try client.send(S3Request(.delete, key, query: query, patience: .seconds(20)))
+            return true
+        } catch {
+            guard error.code == .denied else { throw error }
+            return false
+        }
+    }
+
+    /// All versions of all objects, and the marks of removed ones.
+    func versions() throws -> [String] {
+        let document = try ask([("versions", "")])
+        return (document.all("Version") + document.all("DeleteMarker")).compactMap { $0["Key"] }.sorted()
     }
 
     private func ask(_ query: [(name: String, value: String)]) throws -> XMLTree {

@@ -38,14 +38,15 @@ final class MountBench {
     ///   - place: where the backend `local` is.
     ///   - lab: what stands before the server of that place.
     ///   - bucketSettings: lines of the backend's table, for a bucket.
+    ///   - locks: the bucket is made to lock objects.
     ///   - config: more lines of the file.
     init(
         mounts: Bool = true, on place: BenchPlace = .directory, through lab: LabProxy? = nil,
-        bucketSettings: String = "",
+        bucketSettings: String = "", locks: Bool = false,
         config: String = ""
     ) throws {
         folder = "/tmp/holdfast-scenario-\(UUID().uuidString.prefix(8))"
-        bucket = try place.serverKind.map { try BenchBucket(S3Server.shared($0)) }
+        bucket = try place.serverKind.map { try BenchBucket(S3Server.shared($0), locks: locks) }
         try FileManager.default.createDirectory(atPath: folder + "/mnt", withIntermediateDirectories: true)
         var backendTable = """
             type = "directory"

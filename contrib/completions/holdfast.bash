@@ -17,7 +17,7 @@ _holdfast_orgs() {
 
 _holdfast() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs="mount backup restore list show verify drill status prune hold agent snapshot keys backend catalog archive warmup help"
+    local verbs="mount backup restore list show verify drill status prune usage hold agent snapshot keys backend catalog archive warmup help"
     local verb='' sub='' word index positional=0 config=()
     COMPREPLY=()
 
@@ -29,7 +29,7 @@ _holdfast() {
             config=(--config "${COMP_WORDS[index + 1]}")
             index=$((index + 1))
             ;;
-        --org | --vm | --disk | --backend | --format | --from | --days | --limit | --scratch | --cap | --check | --consistency | --expect | --firmware | --bus | --memory | --boot-patience | --reason | --sample | --egress | --to | -o | --output | -i | --identity | --passphrase-file) index=$((index + 1)) ;;
+        --org | --vm | --disk | --backend | --format | --from | --days | --limit | --scratch | --cap | --check | --consistency | --expect | --firmware | --bus | --memory | --boot-patience | --reason | --sample | --egress | --to | --size | --timeout | -o | --output | -i | --identity | --passphrase-file) index=$((index + 1)) ;;
         -?*) ;;
         *)
             if [[ -z $verb ]]; then
@@ -53,7 +53,7 @@ _holdfast() {
     --firmware) words="bios uefi" ;;
     --bus) words="virtio sata" ;;
     --expect | --memory | --boot-patience) return ;;
-    --vm | --disk | --backend | --from | --days | --limit | --cap | --sample | --egress | --to | --reason) return ;;
+    --vm | --disk | --backend | --from | --days | --limit | --cap | --sample | --egress | --to | --reason | --size | --timeout) return ;;
     -o)
         if [[ $verb == mount ]]; then
             words="ro allow_other uid= gid= umask= noatime nodev nosuid noexec auto_unmount"
@@ -88,6 +88,7 @@ _holdfast() {
             words="--org --due --limit --scratch --cap --check --boot --expect --firmware --bus --memory --boot-patience --json --config -h --help $(_holdfast_backups "${config[@]}")"
             ;;
         prune:*) words="--dry-run --explain --force --json --config -h --help" ;;
+        usage:*) words="--json --config -h --help" ;;
         hold:*) words="--reason --release --json --config -h --help $(_holdfast_backups "${config[@]}")" ;;
         status:*) words="--json --prometheus --config -h --help" ;;
         agent:) words="run plan runs --once --config -h --help" ;;
@@ -106,7 +107,9 @@ _holdfast() {
             words="--add --passphrase-file --config -h --help"
             if [[ $positional -gt 0 ]]; then files=yes; fi
             ;;
-        backend:) words="show check gc copy -h --help" ;;
+        backend:) words="list show check test gc copy -h --help" ;;
+        backend:list) words="--timeout --json --config -h --help" ;;
+        backend:test) words="--size --json --config -h --help" ;;
         backend:show) words="--probe --json --config -h --help" ;;
         backend:check) words="--config -h --help" ;;
         backend:gc) words="--days --config -h --help" ;;

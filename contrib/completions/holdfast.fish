@@ -31,6 +31,7 @@ complete -c holdfast -n __fish_use_subcommand -a hold -d 'Keep a backup whatever
 complete -c holdfast -n __fish_use_subcommand -a agent -d 'Take automatic backups'
 complete -c holdfast -n __fish_use_subcommand -a snapshot -d 'In-cluster copies of disks for undo, not backups'
 complete -c holdfast -n __fish_use_subcommand -a keys -d 'The keys of the orgs'
+complete -c holdfast -n __fish_use_subcommand -a usage -d 'What backups take up and cost'
 complete -c holdfast -n __fish_use_subcommand -a backend -d 'The places archives are kept'
 complete -c holdfast -n __fish_use_subcommand -a catalog -d 'The catalog of backups'
 complete -c holdfast -n __fish_use_subcommand -a archive -d 'Work on a bare archive file and a key'
@@ -84,7 +85,7 @@ complete -c holdfast -n '__fish_seen_subcommand_from drill status' -l json -d 'P
 complete -c holdfast -n '__fish_seen_subcommand_from prune' -l dry-run -d 'Only say what would be removed'
 complete -c holdfast -n '__fish_seen_subcommand_from prune' -l explain -d 'Say why'
 complete -c holdfast -n '__fish_seen_subcommand_from prune' -l force -d 'Remove more at once'
-complete -c holdfast -n '__fish_seen_subcommand_from prune' -l json -d 'Print JSON'
+complete -c holdfast -n '__fish_seen_subcommand_from prune usage' -l json -d 'Print JSON'
 complete -c holdfast -n '__fish_seen_subcommand_from hold' -a '(__holdfast_backups)'
 complete -c holdfast -n '__fish_seen_subcommand_from hold' -l reason -x -d Why
 complete -c holdfast -n '__fish_seen_subcommand_from hold' -l release -d 'Let it go again'
@@ -124,7 +125,10 @@ complete -c holdfast -n '__fish_seen_subcommand_from snapshot; and __fish_seen_s
     -d 'Read it, and compare its hash'
 complete -c holdfast -n '__fish_seen_subcommand_from snapshot; and __fish_seen_subcommand_from create list show' -l json -d 'Print JSON'
 
-complete -c holdfast -n '__fish_seen_subcommand_from backend; and not __fish_seen_subcommand_from show check gc copy' -a 'show check gc copy'
+complete -c holdfast -n '__fish_seen_subcommand_from backend; and not __fish_seen_subcommand_from list show check test gc copy' -a 'list show check test gc copy'
+complete -c holdfast -n '__fish_seen_subcommand_from backend; and __fish_seen_subcommand_from list' -l timeout -x -d 'Seconds to answer within'
+complete -c holdfast -n '__fish_seen_subcommand_from backend; and __fish_seen_subcommand_from test' -l size -x -d 'Size of the probe'
+complete -c holdfast -n '__fish_seen_subcommand_from backend; and __fish_seen_subcommand_from test' -l json -d 'Print JSON'
 complete -c holdfast -n '__fish_seen_subcommand_from backend; and __fish_seen_subcommand_from copy' -l to -x -d 'Copy to this backend'
 complete -c holdfast -n '__fish_seen_subcommand_from backend; and __fish_seen_subcommand_from copy' -a '(__holdfast_backups)'
 complete -c holdfast -n '__fish_seen_subcommand_from backend; and __fish_seen_subcommand_from show' -l probe \
