@@ -26,7 +26,14 @@ struct SnapshotRollbackCommand: ParsableCommand {
             let taker = try SnapshotTaker(
                 configuration.disk(disk), configuration, snapshots,
                 Moments(stateDirectory: configuration.stateDirectory, log: snapshots.log))
-            let image = try taker.image()
+            let image: PooledImage
+            do {
+                image = try taker.image()
+            } catch let error as EngineError where error.hint == nil {
+                throw EngineError(
+                    error.code, error.detail, hint: "holdfast snapshot clone makes a new image of a snapshot",
+                    cause: error)
+            }
             let format = try taker.imageFormat { StandardStream.error.write("notice: \($0)\n") }
             guard format == .raw else {
                 throw EngineError(
