@@ -60,13 +60,13 @@ extension Snapshots {
         try syncDirectory(note.folder)
         try FileTree.rename(note.copyPath, to: note.image)
         do {
+            try syncDirectory(note.folder)
             // Whoever opened the old image in the last moment still waits for the lease: he gets it, and by its own name.
             try claim.demandAlone(at: note.replacedPath)
         } catch {
             try FileTree.rename(note.replacedPath, to: note.image)
             throw error
         }
-        try syncDirectory(note.folder)
     }
 
     /// Carries on or undoes what is left of a rollback.

@@ -7,7 +7,6 @@ internal import Configuration
 internal import Daemon
 internal import Foundation
 internal import Logging
-internal import Moments
 internal import Retention
 internal import Snapshots
 

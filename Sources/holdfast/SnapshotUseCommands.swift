@@ -4,7 +4,6 @@ internal import BackupNames
 internal import BlockSources
 internal import Catalog
 internal import Configuration
-internal import Moments
 internal import Snapshots
 
 struct SnapshotRollbackCommand: ParsableCommand {
@@ -24,7 +23,14 @@ struct SnapshotRollbackCommand: ParsableCommand {
             let record = try snapshot.find(snapshots)
             let disk = record.identifier.diskName
             let taker = try SnapshotTaker(configuration.disk(disk), configuration, snapshots)
-            let image = try taker.image()
+            let image: PooledImage
+            do {
+                image = try taker.image()
+            } catch let error as EngineError where error.hint == nil {
+                throw EngineError(
+                    error.code, error.detail, hint: "holdfast snapshot clone makes a new image of a snapshot",
+                    cause: error)
+            }
             let format = try taker.imageFormat { StandardStream.error.write("notice: \($0)\n") }
             guard format == .raw else {
                 throw EngineError(

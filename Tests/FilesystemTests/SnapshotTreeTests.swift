@@ -53,6 +53,7 @@ struct SnapshotTreeTests {
     private func code(_ body: () throws -> Void) -> FileSystemError.Code? { bench.code(body) }
 
     @Test func `the folder is there where pools are, and only there`() throws {
+        defer { try? FileManager.default.removeItem(atPath: pool) }
         #expect(try bench.filesystem.list(TreeBench.root).allSatisfy { $0.name != "snapshots" })
         #expect(code { _ = try bench.number("snapshots") } == .notFound)
         #expect(try filesystem.list(TreeBench.root).contains { $0.name == "snapshots" })
