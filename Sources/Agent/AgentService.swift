@@ -10,7 +10,7 @@ internal import Workers
 /// | of `run` | plans, begins runs, waits for the next moment, for a run's end, or to be stopped | when all others have ended |
 /// | one for each run | performs it | the run's; one that is told to stop gives its upload up |
 /// | leases | renews those of the runs, three times in their length | told to stop |
-/// | care | once a day: retention of disks that nobody backs up here | told to stop |
+/// | care | once a day: locks that run out, retention of disks that nobody backs up here | told to stop |
 ///
 /// It begins nothing outside a window, and ends nothing because a window does. The wall clock is looked at once a minute at least, so
 /// that one that was set is noticed.

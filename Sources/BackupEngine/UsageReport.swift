@@ -120,7 +120,10 @@ extension Engine {
                 projections[index].count += projection.newCount
                 let added = UInt64(projection.newCount) * projection.newByteCount
                 projections[index].storedByteCount += added
-                let prices = forecast.targets.map { price($0).month(of: added) }
+                // Where nothing says where the next ones go, they go where the last ones went.
+                let targets =
+                    forecast.targets.isEmpty ? Set(retained.map(\.identifier.backend)) : Set(forecast.targets)
+                let prices = targets.map { price($0).month(of: added) }
                 let sum = prices.reduce(Money.nothing, +)
                 projections[index].month =
                     projections[index].month + Money(byteCents: sum.byteCents / UInt128(max(1, prices.count)))
