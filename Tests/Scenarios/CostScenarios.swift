@@ -105,6 +105,17 @@ extension Scenarios {
                 """)
             #expect(try bench.run("holdfast backend test local --size 1MiB --config c.toml").contains("good"))
             #expect(try bench.run("find backups -type f | wc -l") == "0")
+            // One that is asked to end takes its probe along.
+            try bench.start(
+                "ended", "echo $$ > ended.pid; exec holdfast backend test local --size 4GiB --config c.toml")
+            try bench.run(
+                """
+                for i in $(seq 200); do [ $(find backups -type f -size +1M | wc -l) -gt 0 ] && break; sleep 0.05; done
+                kill -TERM $(cat ended.pid)
+                for i in $(seq 100); do [ -e ended.status ] && exit; sleep 0.1; done; exit 1
+                """)
+            #expect(try bench.run("cat ended.status") == "12")
+            #expect(try bench.run("find backups -type f | wc -l") == "0")
         }
 
         @Test(.timeLimit(.minutes(1)))

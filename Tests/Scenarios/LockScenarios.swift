@@ -110,6 +110,29 @@ extension Scenarios {
             }
         }
 
+        @Test(.timeLimit(.minutes(2)), arguments: Self.places)
+        func `a backup that was made by hand is locked by the agent's care, and the mount shows it`(place: BenchPlace)
+            throws
+        {
+            let bench = try MountBench(
+                mounts: false, on: place, bucketSettings: Self.settings, locks: true, config: config(lock: "7d"))
+            _ = try bench.makeImage("a.raw", mebibytes: 2)
+            try bench.run("holdfast agent --once --config c.toml")
+            try bench.run("holdfast backup a.raw --org acme --vm web --backend local --config c.toml")
+            let locked = "holdfast list --json --config c.toml | jq -c 'map(.locked_until != null)'"
+            #expect(try bench.run(locked) == "[true,false]")
+            try bench.run("holdfast agent --once --config c.toml")
+            #expect(try bench.run(locked) == "[true,true]")
+            let end = try bench.run("holdfast list --json --config c.toml | jq -r '.[1].locked_until'")
+            try bench.startMount()
+            #expect(try bench.run("jq -r .locked_until '\(bench.latest)/manifest.json'") == end)
+            #expect(
+                try bench.run(
+                    "python3 -c 'import os; print(os.getxattr(\"\(bench.latest)/disk.raw\", \"user.holdfast.locked_until\").decode())'"
+                ) == end)
+            try bench.unmount()
+        }
+
         @Test(.timeLimit(.minutes(1)), arguments: Self.places)
         func `where everything is locked for days, a test of the backend hides its probe and says so`(place: BenchPlace)
             throws
