@@ -11,7 +11,7 @@ internal import Workers
 /// | one for each run | performs it | the run's; one that is told to stop gives its upload up |
 /// | leases | renews those of the runs, three times in their length | told to stop |
 /// | snapshots | makes those that are due, one after the other | when it has ended the one under way; one that is told to stop is given up |
-/// | care | once a day: retention of disks that nobody backs up here | told to stop |
+/// | care | once a day: locks that run out, retention of disks that nobody backs up here | told to stop |
 ///
 /// It begins nothing outside a window, and ends nothing because a window does. The wall clock is looked at once a minute at least, so
 /// that one that was set is noticed.

@@ -10,6 +10,8 @@ internal import Storage
 package struct BackendTestReport: Sendable {
     /// What is done, in this order. Each looks at what the one before has made.
     package enum Step: String, Sendable, CaseIterable {
+        /// One request, for one that is away is to be told soon.
+        case reach
         /// What an earlier test left.
         case clean
         case write
@@ -129,6 +131,7 @@ extension Engine {
         private mutating func perform(_ step: BackendTestReport.Step, _ progress: ProgressReport) throws {
             let store = backend.store
             switch step {
+            case .reach: try store.check()
             case .clean:
                 let count = try engine.removeProbes(at: backend)
                 if count > 0 { engine.log.notice("\(backend.name): \(count) left-overs of earlier tests are removed") }

@@ -48,14 +48,14 @@ package struct UsageReport: Sendable {
 
 extension Engine {
     /// What backups of the vms that `isMeant` means take up. `forecast` says what a policy makes of a disk; a disk without one
-    /// stays as it is. Asks no backend.
+    /// stays as it is. `backupPrice` is that of backends that are not configured any more. Asks no backend.
     package func usage(
-        where isMeant: (_ org: ResourceName, _ vm: ResourceName) -> Bool = { _, _ in true }, snapshotPrice: Price,
-        days: [Int],
-        forecast: (DiskName) -> DiskForecast?
+        where isMeant: (_ org: ResourceName, _ vm: ResourceName) -> Bool = { _, _ in true }, backupPrice: Price,
+        snapshotPrice: Price, days: [Int], forecast: (DiskName) -> DiskForecast?
     ) throws(EngineError) -> UsageReport {
         do {
             let now = clock.secondsSince1970
+            func price(_ backend: ResourceName) -> Price { backends[backend]?.price ?? backupPrice }
             let all = try catalog.allBackups().filter { isMeant($0.identifier.org, $0.identifier.vm) }
             let items = all.map { backup in
                 Usage.Item(
@@ -65,7 +65,7 @@ extension Engine {
             }
             return UsageReport(
                 backups: Usage(items, price: price),
-                projections: try projections(all, days: days, now: now, forecast),
+                projections: try projections(all, price, days: days, now: now, forecast),
                 removed: try removedAndBilled(now: now, isMeant),
                 snapshots: try catalog.snapshotUsage().filter { isMeant($0.org, $0.vm) }, snapshotPrice: snapshotPrice)
         } catch {
@@ -77,15 +77,11 @@ extension Engine {
         MinimumDuration(days: backends[backend]?.minimumBilledDays ?? 0)
     }
 
-    /// Of a backend that is not configured any more nobody knows: as if it were one like others.
-    private func price(_ backend: ResourceName) -> Price {
-        backends[backend]?.price ?? Price(centsPerTerabyteMonth: 3500)
-    }
-
     // MARK: Later
 
     private func projections(
-        _ backups: [BackupSummary], days: [Int], now: Int64, _ forecast: (DiskName) -> DiskForecast?
+        _ backups: [BackupSummary], _ price: (ResourceName) -> Price, days: [Int], now: Int64,
+        _ forecast: (DiskName) -> DiskForecast?
     ) throws -> [UsageReport.Projection] {
         var projections = days.map { UsageReport.Projection(days: $0) }
         let held = Set(try catalog.holds().map(\.identifier))
@@ -120,7 +116,10 @@ extension Engine {
                 projections[index].count += projection.newCount
                 let added = UInt64(projection.newCount) * projection.newByteCount
                 projections[index].storedByteCount += added
-                let prices = forecast.targets.map { price($0).month(of: added) }
+                // Where nothing says where the next ones go, they go where the last ones went.
+                let targets =
+                    forecast.targets.isEmpty ? Set(retained.map(\.identifier.backend)) : Set(forecast.targets)
+                let prices = targets.map { price($0).month(of: added) }
                 let sum = prices.reduce(Money.nothing, +)
                 projections[index].month =
                     projections[index].month + Money(byteCents: sum.byteCents / UInt128(max(1, prices.count)))

@@ -38,7 +38,15 @@ extension S3Store {
                 }
                 return identifier
             } catch {
-                guard error.retry != .never, ContinuousClock.now < end else { throw try meaning(of: error, key) }
+                guard error.retry != .never, ContinuousClock.now < end else {
+                    // How servers refuse a lock in a bucket that was not made for it; SeaweedFS says no more than that.
+                    if lockedUntil != nil, error.word == "InvalidRequest" {
+                        throw StorageError(
+                            .denied, key.string, "object_lock_mode: \(error.detail)",
+                            hint: "was the bucket made with object lock?")
+                    }
+                    throw try meaning(of: error, key)
+                }
                 client.pauseBriefly()
                 request.patience = .zero
                 if error.mayHaveHappened { try abortAll(of: key, patience: end - .now) }

@@ -7,6 +7,7 @@ internal import Configuration
 internal import Daemon
 internal import Foundation
 internal import Logging
+internal import Moments
 internal import Retention
 internal import Snapshots
 

@@ -31,7 +31,8 @@ struct UsageCommand: ParsableCommand {
         try common.withEngine { engine, configuration in
             let report = try engine.usage(
                 where: { org, vm in zip(parts, ["\(org)", "\(vm)"]).allSatisfy { $0 == $1 } },
-                snapshotPrice: configuration.prices.snapshot, days: Self.horizons, forecast: configuration.forecast)
+                backupPrice: configuration.prices.backup, snapshotPrice: configuration.prices.snapshot,
+                days: Self.horizons, forecast: configuration.forecast)
             if json { return try printJSON(UsageJSON(report, engine)) }
             printBackups(report, engine)
             printProjection(report)

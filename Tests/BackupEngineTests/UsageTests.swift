@@ -40,7 +40,8 @@ struct UsageTests {
         let targets = [bench.backendName]
         return try bench.engine.usage(
             where: { name, _ in org.map { $0 == "\(name)" } ?? true },
-            snapshotPrice: Price(centsPerTerabyteMonth: 5000), days: [30]
+            backupPrice: Price(centsPerTerabyteMonth: 3500), snapshotPrice: Price(centsPerTerabyteMonth: 5000),
+            days: [30]
         ) { disk in
             guard disk.vm.description == "web" else { return nil }
             return DiskForecast(policy: .basic, timeZone: .gmt, locks: RetentionLocks(), targets: targets)

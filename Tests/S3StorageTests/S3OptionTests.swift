@@ -67,10 +67,12 @@ struct S3OptionTests {
                 == Array(sample(6 << 20)[(5 << 20)..<(5 << 20) + 100]))
     }
 
-    @Test func `a lock is set at upload, read back, lengthened and never shortened, and no byte stays after it`() throws
-    {
+    @Test(arguments: [S3Server.Kind.ceph, .seaweedfs].filter(\.isInstalled))
+    func `a lock is set at upload, read back, lengthened and never shortened, and no byte stays after it`(
+        kind: S3Server.Kind
+    ) throws {
         let bench = try TestStore(
-            try S3Server.shared(.ceph), abilities: .ceph,
+            try S3Server.shared(kind), abilities: kind == .ceph ? .ceph : .seaweedfs,
             bucketHeaders: [("x-amz-bucket-object-lock-enabled", "true")]
         ) { $0.objectLock = S3Settings.ObjectLock(mode: .governance, days: nil) }
         defer { bench.store.close() }

@@ -22,6 +22,9 @@ extension Scenarios {
             """
         }
 
+        /// Servers that lock: two programs that have nothing in common.
+        private static let places = BenchPlace.buckets(.ceph, .seaweedfs)
+
         /// A clock that is a day late, for those lines that load it.
         private static let yesterday = """
             cat > clock.c <<'END'
@@ -44,13 +47,15 @@ extension Scenarios {
             clang -shared -fPIC -o clock.so clock.c
             """
 
-        @Test(.timeLimit(.minutes(4)))
-        func `the agent's backup is locked: neither prune nor a raw removal gets it, it reads, and goes after its end`()
+        @Test(.timeLimit(.minutes(4)), arguments: Self.places)
+        func `the agent's backup is locked: neither prune nor a raw removal gets it, it reads, and goes after its end`(
+            place: BenchPlace
+        )
             throws
         {
             // Made yesterday for a day and forty seconds.
             let bench = try MountBench(
-                mounts: false, on: .ceph, bucketSettings: Self.settings, locks: true,
+                mounts: false, on: place, bucketSettings: Self.settings, locks: true,
                 config: config(lock: "86440s"))
             let bucket = try #require(bench.bucket)
             _ = try bench.makeImage("a.raw", mebibytes: 12)
@@ -85,10 +90,12 @@ extension Scenarios {
             #expect(!left.contains(archive) && !left.contains(sidecar), "\(left)")
         }
 
-        @Test(.timeLimit(.minutes(2)))
-        func `a sidecar that somebody wrote over, or removed by its name, is repaired, and is locked`() throws {
+        @Test(.timeLimit(.minutes(2)), arguments: Self.places)
+        func `a sidecar that somebody wrote over, or removed by its name, is repaired, and is locked`(place: BenchPlace)
+            throws
+        {
             let bench = try MountBench(
-                mounts: false, on: .ceph, bucketSettings: Self.settings, locks: true, config: config(lock: "7d"))
+                mounts: false, on: place, bucketSettings: Self.settings, locks: true, config: config(lock: "7d"))
             let bucket = try #require(bench.bucket)
             _ = try bench.makeImage("a.raw", mebibytes: 2)
             try bench.run("holdfast agent --once --config c.toml")
@@ -103,19 +110,44 @@ extension Scenarios {
             }
         }
 
-        @Test(.timeLimit(.minutes(1)))
-        func `where everything is locked for days, a test of the backend hides its probe and says so`() throws {
+        @Test(.timeLimit(.minutes(2)), arguments: Self.places)
+        func `a backup that was made by hand is locked by the agent's care, and the mount shows it`(place: BenchPlace)
+            throws
+        {
             let bench = try MountBench(
-                mounts: false, on: .ceph, bucketSettings: Self.settings + "\nobject_lock_days = 1", locks: true)
+                mounts: false, on: place, bucketSettings: Self.settings, locks: true, config: config(lock: "7d"))
+            _ = try bench.makeImage("a.raw", mebibytes: 2)
+            try bench.run("holdfast agent --once --config c.toml")
+            try bench.run("holdfast backup a.raw --org acme --vm web --backend local --config c.toml")
+            let locked = "holdfast list --json --config c.toml | jq -c 'map(.locked_until != null)'"
+            #expect(try bench.run(locked) == "[true,false]")
+            try bench.run("holdfast agent --once --config c.toml")
+            #expect(try bench.run(locked) == "[true,true]")
+            let end = try bench.run("holdfast list --json --config c.toml | jq -r '.[1].locked_until'")
+            try bench.startMount()
+            #expect(try bench.run("jq -r .locked_until '\(bench.latest)/manifest.json'") == end)
+            #expect(
+                try bench.run(
+                    "python3 -c 'import os; print(os.getxattr(\"\(bench.latest)/disk.raw\", \"user.holdfast.locked_until\").decode())'"
+                ) == end)
+            try bench.unmount()
+        }
+
+        @Test(.timeLimit(.minutes(1)), arguments: Self.places)
+        func `where everything is locked for days, a test of the backend hides its probe and says so`(place: BenchPlace)
+            throws
+        {
+            let bench = try MountBench(
+                mounts: false, on: place, bucketSettings: Self.settings + "\nobject_lock_days = 1", locks: true)
             let tested = try bench.run("holdfast backend test local --size 6MiB --config c.toml")
             #expect(tested.contains("result      good") && tested.contains("the probe is hidden"), "\(tested)")
             #expect(try #require(bench.bucket).keys().isEmpty)
         }
 
-        @Test(.timeLimit(.minutes(2)))
-        func `a bucket that cannot lock gets no backup, and says why`() throws {
+        @Test(.timeLimit(.minutes(2)), arguments: Self.places)
+        func `a bucket that cannot lock gets no backup, and says why`(place: BenchPlace) throws {
             let bench = try MountBench(
-                mounts: false, on: .ceph, bucketSettings: Self.settings, config: config(lock: "7d"))
+                mounts: false, on: place, bucketSettings: Self.settings, config: config(lock: "7d"))
             _ = try bench.makeImage("a.raw", mebibytes: 2)
             let run = try bench.shell("holdfast agent --once --config c.toml")
             #expect(run.status == 6 && run.output.contains("failed  acme/web/disk"), "\(run)")
