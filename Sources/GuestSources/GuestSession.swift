@@ -9,12 +9,12 @@ internal import SystemIO
 ///
 /// The filter `copy-before-write` is put between the guest's device and its node: what the guest overwrites is copied to the overlay first.
 /// The node `snapshot-access` above it shows the disk as it was, and is what QEMU's own NBD server exports to us. The job
-/// `blockdev-backup`, which could do the same, is not used: where its overlay is full the guest's write fails (QEMU before 10.1); of this
+/// `blockdev-backup`, which could do the same, is not used: where its overlay is full the guest's write fails (QEMU 7.2); of this
 /// filter QEMU breaks the snapshot instead (`on-cbw-error`, from 7.1 on).
 ///
 /// What the guest leaves or makes empty later is a hole now, and what was one may be none any more. QEMU 7.2 mixes that up when it tells
 /// the holes of a snapshot, and even reads it wrongly where a request begins in a cluster that was copied and goes on behind it
-/// (hbitmap_status(), mended in QEMU 8). So no request here crosses a cluster, and holes are asked for in two steps: first of the filter,
+/// (hbitmap_status(), mended in QEMU 8.0). So no request here crosses a cluster, and holes are asked for in two steps: first of the filter,
 /// which tells the disk as it is now, then of the overlay. What is empty now, and of which nothing was copied until then, was empty at
 /// the moment, for QEMU copies before it writes. That holds as long as the snapshot is not broken, which the last read shows.
 ///
