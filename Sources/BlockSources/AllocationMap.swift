@@ -41,6 +41,9 @@ struct AllocationMap {
         notedEnd = end
     }
 
+    /// Somebody else is asked, from the start: what anybody has called data stays so.
+    mutating func beginAgain() { notedEnd = range.lowerBound }
+
     /// Nobody can tell: the rest is read.
     mutating func noteRestAsData() { note(range.upperBound - notedEnd, isZero: false) }
 

@@ -2,16 +2,16 @@ internal import BackupEngine
 internal import Glibc
 package import SystemIO
 
-/// A socket that a server can listen at and a client that is connected to it already. Its name is gone before anybody else could
+/// A socket that a server can listen at and clients that are connected to it already. Its name is gone before anybody else could
 /// have seen it, so nothing of it outlives the two processes, and nobody else can connect.
 package struct HandedSocket: ~Copyable {
     private static let prefix = "holdfast-nbd-"
 
     package let listener: Int32
-    package let client: Int32
+    package let clients: [Int32]
 
     /// Makes them in a private folder under $TMPDIR or /tmp, which is removed again here.
-    package init() throws(Errno) {
+    package init(clientCount: Int = 1) throws(Errno) {
         // A long $TMPDIR leaves no room in an address of 108 bytes (unix(7)).
         let named = getenv("TMPDIR").map { String(cString: $0) } ?? ""
         let root = named.hasPrefix("/") && named.utf8.count < 50 ? named : "/tmp"
@@ -31,20 +31,19 @@ package struct HandedSocket: ~Copyable {
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
         let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
         let listener = try Errno.check { socket(AF_UNIX, kind, 0) }
+        var clients: [Int32] = []
         do throws(Errno) {
             try Self.with(&address) { bind(listener, $0, $1) }
-            _ = try Errno.check { listen(listener, 1) }
-            let client = try Errno.check { socket(AF_UNIX, kind, 0) }
-            do throws(Errno) {
+            _ = try Errno.check { listen(listener, Int32(clientCount)) }
+            for _ in 0..<clientCount {
+                let client = try Errno.check { socket(AF_UNIX, kind, 0) }
+                clients.append(client)
                 try Self.with(&address) { connect(client, $0, $1) }
-            } catch {
-                close(client)
-                throw error
             }
             self.listener = listener
-            self.client = client
+            self.clients = clients
         } catch {
-            close(listener)
+            for descriptor in [listener] + clients { close(descriptor) }
             throw error
         }
     }

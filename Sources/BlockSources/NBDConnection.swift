@@ -26,8 +26,8 @@ struct NBDFailure: Error, CustomStringConvertible {
 final class NBDConnection {
     enum Address {
         case uri(String)
-        /// A connected socket, which the connection takes over.
-        case socket(Int32)
+        /// A connected socket, which the connection takes over, and the export that is wanted there.
+        case socket(Int32, export: String = "")
     }
 
     private static let allocation = "base:allocation"
@@ -43,7 +43,7 @@ final class NBDConnection {
     /// Connects and agrees with the server, within `patience`.
     init(_ address: Address, patience: Duration) throws(NBDFailure) {
         guard let handle = nbd_create() else {
-            if case .socket(let descriptor) = address { Glibc.close(descriptor) }
+            if case .socket(let descriptor, _) = address { Glibc.close(descriptor) }
             throw .last
         }
         self.handle = handle
@@ -54,7 +54,8 @@ final class NBDConnection {
         var status = nbd_add_meta_context(handle, Self.allocation)
         switch address {
         case .uri(let uri): if status == 0 { status = nbd_aio_connect_uri(handle, uri) }
-        case .socket(let descriptor):
+        case .socket(let descriptor, let export):
+            if status == 0 { status = nbd_set_export_name(handle, export) }
             if status == 0 { status = nbd_aio_connect_socket(handle, descriptor) } else { Glibc.close(descriptor) }
         }
         guard status == 0 else { throw .last }

@@ -1,4 +1,5 @@
 package import BackupEngine
+internal import Glibc
 
 /// The export of a server of network block devices, read once from front to back.
 ///
@@ -20,6 +21,9 @@ package final class NBDSource: ImageSource {
     package let consistentAt: Int64?
     private let patience: Duration
     private let connections: [NBDConnection]
+    /// How many of them, from the first, are read from, and which are asked what is zero.
+    private let readerCount: Int
+    private let tellers: [Int]
     private let requestByteCount: Int
     /// A pass that failed has left answers on the way.
     private var isSpent = false
@@ -60,32 +64,58 @@ package final class NBDSource: ImageSource {
         }
     }
 
-    /// Takes over a socket that a server listens at the other end of; it is closed whatever comes of it.
+    /// A connected socket, and an export of the server behind it.
+    package struct Export {
+        let socket: Int32
+        let name: String
+
+        package init(_ socket: Int32, _ name: String) { (self.socket, self.name) = (socket, name) }
+    }
+
+    /// Takes over sockets that a server listens at the other ends of; they are closed whatever comes of it.
+    ///
+    /// The bytes are those of `export`. What is zero is not asked of it, but of `tellers`, in their order: what all of them call zero is.
+    /// Whether `export` can still be read is then shown by a read at the very end.
+    ///
+    /// - Parameter requestByteCount: bytes asked for at once; no request crosses a multiple of it.
     package static func open(
-        adopting socket: Int32, name: String, consistency: String, consistentAt: Int64?,
-        patience: Duration = defaultPatience
+        adopting export: Export, tellers: [Export], name: String, consistency: String, consistentAt: Int64?,
+        requestByteCount: Int, patience: Duration = defaultPatience
     ) throws(EngineError) -> NBDSource {
+        var left = ([export] + tellers)[...]
+        defer { for export in left { close(export.socket) } }
         do throws(NBDFailure) {
-            return try adopting(
-                socket, name: name, consistency: consistency, consistentAt: consistentAt, patience: patience)
+            var connections: [NBDConnection] = []
+            while let next = left.popFirst() {
+                connections.append(
+                    try NBDConnection(.socket(next.socket, export: next.name), patience: patience))
+            }
+            return try NBDSource(
+                connections, readerCount: 1, tellers: Array(1..<connections.count), name: name,
+                consistency: consistency, consistentAt: consistentAt, patience: patience,
+                requestByteCount: requestByteCount)
         } catch {
             throw EngineError(.source, "\"\(name)\" cannot be read: \(error)", cause: error)
         }
     }
 
+    /// Takes over a socket that a server listens at the other end of.
     static func adopting(
-        _ socket: Int32, name: String, consistency: String = "none", consistentAt: Int64? = nil, patience: Duration
+        _ socket: Int32, name: String, patience: Duration
     ) throws(NBDFailure) -> NBDSource {
         try NBDSource(
-            [NBDConnection(.socket(socket), patience: patience)], name: name, consistency: consistency,
-            consistentAt: consistentAt, patience: patience, requestByteCount: usualRequestByteCount)
+            [NBDConnection(.socket(socket), patience: patience)], name: name, consistency: "none", consistentAt: nil,
+            patience: patience, requestByteCount: usualRequestByteCount)
     }
 
     private init(
-        _ connections: [NBDConnection], name: String, consistency: String, consistentAt: Int64?, patience: Duration,
+        _ connections: [NBDConnection], readerCount: Int? = nil, tellers: [Int] = [0], name: String,
+        consistency: String, consistentAt: Int64?, patience: Duration,
         requestByteCount: Int
     ) throws(NBDFailure) {
         self.connections = connections
+        self.readerCount = readerCount ?? connections.count
+        self.tellers = tellers
         self.name = name
         self.consistency = consistency
         self.consistentAt = consistentAt
@@ -101,8 +131,8 @@ package final class NBDSource: ImageSource {
         precondition(!isSpent, "internal error: a source that is read after it failed")
         isSpent = true
         let stream = NBDStream(
-            name: name, byteCount: imageByteCount, connections: connections, patience: patience,
-            requestByteCount: requestByteCount, sink: sink)
+            name: name, byteCount: imageByteCount, connections: connections, readerCount: readerCount,
+            tellers: tellers, patience: patience, requestByteCount: requestByteCount, sink: sink)
         try stream.run(progress)
         isSpent = false
     }

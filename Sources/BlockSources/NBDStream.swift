@@ -25,6 +25,10 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
     private let name: String
     private let byteCount: UInt64
     private let connections: [NBDConnection]
+    /// How many of them, from the first, are read from.
+    private let readerCount: Int
+    /// Which of them are asked what is zero, one after the other: what all call zero is.
+    private let tellers: [Int]
     private let patience: Duration
     private let requestByteCount: Int
     private let sink: Sink
@@ -43,17 +47,22 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
     private var asked: UInt64 = 0
     /// The question under way, and where it began.
     private var question: (cookie: Int64, offset: UInt64)?
+    /// The place in `tellers` of who is asked about the last map.
+    private var teller = 0
     private var hasReadEnd = false
     private var nextConnection = 0
     private var lastSign = ContinuousClock.now
 
     init(
-        name: String, byteCount: UInt64, connections: [NBDConnection], patience: Duration, requestByteCount: Int,
-        sink: Sink
+        name: String, byteCount: UInt64, connections: [NBDConnection], readerCount: Int, tellers: [Int],
+        patience: Duration,
+        requestByteCount: Int, sink: Sink
     ) {
         self.name = name
         self.byteCount = byteCount
         self.connections = connections
+        self.readerCount = readerCount
+        self.tellers = tellers
         self.patience = patience
         self.requestByteCount = requestByteCount
         self.sink = sink
@@ -117,21 +126,31 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
         let stretch = AllocationMap.stretch(
             at: asked, frameByteCount: sink.frameByteCount, imageByteCount: byteCount)
         asked = stretch.upperBound
-        var map = AllocationMap(stretch, frameByteCount: sink.frameByteCount)
-        if connections[0].tellsExtents {
-            try ask(map)
-        } else {
-            map.noteRestAsData()
-            maps.append(map)
-        }
+        try ask(AllocationMap(stretch, frameByteCount: sink.frameByteCount))
     }
 
     private mutating func ask(_ map: AllocationMap) throws {
+        let connection = connections[tellers[teller]]
+        guard connection.tellsExtents else {
+            var map = map
+            map.noteRestAsData()
+            return note(map)
+        }
         do {
-            question = (try connections[0].startExtents(map), map.notedEnd)
+            question = (try connection.startExtents(map), map.notedEnd)
         } catch {
             throw broken(error)
         }
+    }
+
+    /// Keeps a map that somebody has told something of; the next is asked when this one has told all.
+    private mutating func note(_ map: AllocationMap) {
+        var map = map
+        if map.isComplete {
+            teller = (teller + 1) % tellers.count
+            if teller > 0 { map.beginAgain() }
+        }
+        maps.append(map)
     }
 
     /// Puts the next frame, or a run of zeros, into the window.
@@ -186,7 +205,8 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
     /// A server that follows a file which became shorter may say of the lost part that it is a hole. So the image's last sector is
     /// read, hole or not: behind the end of its file that fails.
     private mutating func checkEnd() throws {
-        guard !hasReadEnd else { return }
+        // Where others tell what is zero, it is also what shows that those are still of the same point.
+        guard !hasReadEnd || tellers != [0] else { return }
         let sector = max(512, connections[0].smallestReadByteCount)
         let offset = (byteCount - 1) / sector * sector
         let buffer = try sink.takeFrameBuffer()
@@ -205,7 +225,7 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
         } catch {
             throw failure(at: offset, error)
         }
-        nextConnection = (nextConnection + 1) % connections.count
+        nextConnection = (nextConnection + 1) % readerCount
     }
 
     // MARK: Answers
@@ -243,7 +263,7 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
         for (index, connection) in connections.enumerated() {
             while let (cookie, failure) = connection.finished() {
                 hasSome = true
-                if index == 0, cookie == question?.cookie {
+                if index == tellers[teller], cookie == question?.cookie {
                     takeExtents(failure)
                 } else {
                     try takeRead(index, cookie, failure)
@@ -254,11 +274,11 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
     }
 
     private mutating func takeExtents(_ failure: NBDFailure?) {
-        guard let asked = question, var map = connections[0].takeExtents() else { return }
+        guard let asked = question, var map = connections[tellers[teller]].takeExtents() else { return }
         question = nil
         // One that cannot tell, or tells nothing, is read: where reading fails, too, that has its own error.
         if failure != nil || map.notedEnd == asked.offset { map.noteRestAsData() }
-        maps.append(map)
+        note(map)
     }
 
     private mutating func takeRead(_ connection: Int, _ cookie: Int64, _ failure: NBDFailure?) throws {

@@ -42,7 +42,7 @@ package final class QemuImage: ImageSource {
         let client: Int32
         do throws(Errno) {
             let socket = try HandedSocket()
-            client = socket.client
+            client = socket.clients[0]
             image = QemuImage(
                 name, file: facts?.kind == .regular ? (file, facts?.byteCount ?? 0) : nil,
                 HeldProgram(

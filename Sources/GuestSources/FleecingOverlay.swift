@@ -11,7 +11,9 @@ final class FleecingOverlay {
     private static let usualByteCount: UInt64 = 1 << 30
     static let smallestByteCount: UInt64 = 16 << 20
     private static let clusterBits: UInt64 = 16
-    private static let clusterByteCount: UInt64 = 1 << clusterBits
+    /// Also the unit in which the filter copies.
+    static let clusterByteCount = 1 << Int(clusterBits)
+    private static let cluster = UInt64(clusterByteCount)
 
     let file: OwnedFile
     let byteCount: UInt64
@@ -25,7 +27,7 @@ final class FleecingOverlay {
                 .source, "an overlay of \(wanted >> 20) MiB is too small for a disk of \(imageByteCount >> 30) GiB",
                 hint: "overlay=1GiB, for example")
         }
-        self.byteCount = wanted / Self.clusterByteCount * Self.clusterByteCount
+        self.byteCount = wanted / Self.cluster * Self.cluster
         do throws(Errno) {
             file = try OwnedFile.inMemory(named: "holdfast-overlay")
             var failure: Errno?
@@ -42,7 +44,7 @@ final class FleecingOverlay {
     /// Whether so little is left that a write of the guest may have found no room.
     var isFull: Bool {
         guard let facts = try? file.facts() else { return false }
-        return facts.allocatedByteCount + 16 * Self.clusterByteCount >= byteCount
+        return facts.allocatedByteCount + 16 * Self.cluster >= byteCount
     }
 
     /// A quarter of what this machine has free, at most 1 GiB (proc_meminfo(5)).
@@ -63,11 +65,11 @@ final class FleecingOverlay {
     /// All numbers are big-endian. A cluster of the level 2 table maps 8192 clusters, 512 MiB; refcounts have 16 bits, so that one
     /// block counts 32768 clusters, 2 GiB: enough for these first ones.
     static func emptyImage(_ imageByteCount: UInt64) -> [UInt8] {
-        let mapped = clusterByteCount * (clusterByteCount / 8)
+        let mapped = cluster * (cluster / 8)
         let entries = max(1, (imageByteCount + mapped - 1) / mapped)
-        let tableClusters = (entries * 8 + clusterByteCount - 1) / clusterByteCount
+        let tableClusters = (entries * 8 + cluster - 1) / cluster
         let clusters = 3 + tableClusters
-        var image = [UInt8](repeating: 0, count: Int(clusters * clusterByteCount))
+        var image = [UInt8](repeating: 0, count: Int(clusters * cluster))
         func put<Number: FixedWidthInteger>(_ number: Number, _ offset: UInt64) {
             withUnsafeBytes(of: number.bigEndian) {
                 image.replaceSubrange(Int(offset)..<Int(offset) + $0.count, with: $0)
@@ -78,13 +80,13 @@ final class FleecingOverlay {
         put(UInt32(clusterBits), 20)
         put(imageByteCount, 24)
         put(UInt32(entries), 36)
-        put(3 * clusterByteCount, 40)  // the table of level 1
-        put(clusterByteCount, 48)  // the refcount table
+        put(3 * cluster, 40)  // the table of level 1
+        put(cluster, 48)  // the refcount table
         put(UInt32(1), 56)  // its clusters
         put(UInt32(4), 96)  // refcounts of 2^4 bits
         put(UInt32(104), 100)  // the header's length
-        put(2 * clusterByteCount, clusterByteCount)
-        for cluster in 0..<clusters { put(UInt16(1), 2 * clusterByteCount + 2 * cluster) }
+        put(2 * cluster, cluster)
+        for index in 0..<clusters { put(UInt16(1), 2 * cluster + 2 * index) }
         return image
     }
 }

@@ -79,8 +79,9 @@ package struct GuestSources: Sendable {
             do {
                 guard let lock = try journal.lock(socket) else { continue }
                 // A monitor may be somebody else's for long; whoever backs up that guest waits for it.
-                try recover(socket) { try QMPConnection(socket, patience: agentPatience) }
-                _ = lock
+                try withExtendedLifetime(lock) {
+                    try recover(socket) { try QMPConnection(socket, patience: agentPatience) }
+                }
             } catch {
                 log.warning("what a backup of the guest at \"\(socket)\" left is not removed yet: \(error)")
             }

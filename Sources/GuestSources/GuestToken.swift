@@ -12,6 +12,9 @@ struct GuestToken: Hashable, Sendable {
         case filter = "f"
         case snapshot = "s"
         case export = "e"
+        /// The exports of the filter and of the overlay.
+        case present = "p"
+        case changes = "c"
         /// The listening socket of the NBD server.
         case server = "n"
     }

@@ -89,7 +89,7 @@ final class LocalSocket {
             }
             if count < 0, errno == EINTR { continue }
             guard count > 0 else {
-                throw ConversationFailure(description: "it takes nothing any more: \(Errno.current)")
+                throw ConversationFailure(description: "it takes nothing any more: \(Errno.current)", hasEnded: true)
             }
             sent += count
         }

@@ -94,6 +94,52 @@ struct GuestSourceTests {
         try guest.expectNothingLeft()
     }
 
+    @Test(arguments: ["raw", "qcow2"])
+    func `every byte comes, of an odd length and from below a backing file, before and after it is overwritten`(
+        format: String
+    ) throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path
+        try shell("head -c 5000000 /dev/urandom > \(path)/base.raw && truncate -s 9437696 \(path)/base.raw")
+        try shell(
+            format == "raw"
+                ? "mv \(path)/base.raw \(path)/d.raw"
+                : "qemu-img create -q -f qcow2 -b base.raw -F raw \(path)/d.qcow2 && qemu-io -f qcow2 -c 'write -P 9 6M 100k' -c 'write -z 1M 1M' \(path)/d.qcow2"
+        )
+        try shell("qemu-img convert -f \(format) -O raw \(path)/d.\(format) \(path)/before.raw")
+        let guest = try RunningGuest(
+            [
+                "-m", "32M", "-drive", "file=DISK/d.\(format),if=none,id=hd0,format=\(format)", "-device",
+                "virtio-blk-pci,id=vda,drive=hd0",
+            ], in: folder)
+        defer { guest.end() }
+        let source = try guest.sources().open(guest.uri())
+        // As the guest's device would: zeros, a hole, and data, over the ends of clusters.
+        do {
+            let control = try QMPConnection(guest.control, patience: .seconds(10))
+            for line in ["write -P 3 0 70000", "write -z 3M 100k", "discard 4M 1M", "write -P 4 9437184 512"] {
+                try control.execute(
+                    "human-monitor-command",
+                    ["command-line": .text("qemu-io -d /machine/peripheral/vda/virtio-backend \"\(line)\"")])
+            }
+        }
+        let sink = ImageSink()
+        try source.stream(to: sink) { _, _ in }
+        let before = try Data(contentsOf: URL(fileURLWithPath: path + "/before.raw"))
+        let taken = Data(sink.bytes)
+        let different = stride(from: 0, to: before.count, by: 64 << 10).filter { start in
+            let end = min(before.count, start + (64 << 10))
+            return before[start..<end] != taken.prefix(end).dropFirst(start)
+        }
+        #expect(taken.count == before.count && different.isEmpty, "\(different)")
+        try guest.expectNothingLeft()
+        guest.end()
+        let after = try shell(
+            "qemu-img convert -f \(format) -O raw \(path)/d.\(format) \(path)/after.raw; cmp \(path)/before.raw \(path)/after.raw | wc -l"
+        )
+        #expect(after == "1\n", "what was written meanwhile is there: \(after)")
+    }
+
     @Test func `a guest that overwrites more than there is room for goes on, and its backup fails`() throws {
         let guest = try RunningGuest.running(BootSector.sweeping)
         defer { guest.end() }
@@ -124,6 +170,39 @@ struct GuestSourceTests {
         #expect(try monitor.execute("query-status")["status"] == "running")
     }
 
+    @Test func `a snapshot that breaks when only holes are left to read fails the backup, too`() throws {
+        let folder = try TemporaryFolder()
+        try shell("head -c 32M /dev/urandom > \(folder.path)/d.raw && truncate -s 256M \(folder.path)/d.raw")
+        let guest = try RunningGuest(
+            [
+                "-m", "32M", "-drive", "file=DISK/d.raw,if=none,id=hd0,format=raw", "-device",
+                "virtio-blk-pci,id=vda,drive=hd0",
+            ], in: folder)
+        defer { guest.end() }
+        let control = try QMPConnection(guest.control, patience: .seconds(10))
+        for isBroken in [false, true] {
+            let source = try guest.sources().open(guest.uri("vda", "&overlay=16MiB"))
+            var isFirst = true
+            let sink = ImageSink(
+                keeps: false,
+                beforeZeros: {
+                    guard isBroken, isFirst else { return }
+                    isFirst = false
+                    try control.execute(
+                        "human-monitor-command",
+                        ["command-line": "qemu-io -d /machine/peripheral/vda/virtio-backend \"write -P 3 0 24M\""])
+                })
+            var failure: EngineError?
+            do {
+                try source.stream(to: sink) { _, _ in }
+            } catch let error as EngineError { failure = error }
+            #expect(sink.byteCount == 256 << 20 && sink.dataFrames == 32)
+            #expect(
+                (failure != nil) == isBroken && failure?.detail.contains("overwrote more") != false, "\(failure as Any)"
+            )
+        }
+    }
+
     @Test func `a reader that gives up leaves nothing`() throws {
         let guest = try RunningGuest.running(BootSector.counting)
         defer { guest.end() }
@@ -141,7 +220,9 @@ struct GuestSourceTests {
         let guest = try RunningGuest.running(BootSector.counting)
         let source = try guest.sources().open(guest.uri())
         #expect {
-            try source.stream(to: ImageSink(keeps: false) { if $0 == 10 { kill(guest.processIdentifier, SIGKILL) } }) {
+            try source.stream(
+                to: ImageSink(keeps: false, beforeFrame: { if $0 == 10 { kill(guest.processIdentifier, SIGKILL) } })
+            ) {
                 _, _ in
             }
         } throws: { ($0 as? EngineError)?.code == .source && "\($0)".contains("cannot be read at ") }

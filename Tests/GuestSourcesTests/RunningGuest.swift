@@ -189,10 +189,15 @@ final class ImageSink: FrameSink {
     private(set) var dataFrames = 0
     private let delay: UInt32
     private let beforeFrame: (Int) throws -> Void
+    private let beforeZeros: () throws -> Void
 
     /// `milliseconds` that each frame of data takes.
-    init(keeps: Bool = true, milliseconds: UInt32 = 0, beforeFrame: @escaping (Int) throws -> Void = { _ in }) {
-        (self.keeps, delay, self.beforeFrame) = (keeps, milliseconds * 1000, beforeFrame)
+    init(
+        keeps: Bool = true, milliseconds: UInt32 = 0, beforeFrame: @escaping (Int) throws -> Void = { _ in },
+        beforeZeros: @escaping () throws -> Void = {}
+    ) {
+        (self.keeps, delay) = (keeps, milliseconds * 1000)
+        (self.beforeFrame, self.beforeZeros) = (beforeFrame, beforeZeros)
     }
 
     func awaitRoom() {}
@@ -207,6 +212,7 @@ final class ImageSink: FrameSink {
     }
 
     func submitZeroBlocks(_ blocks: UInt64) throws {
+        try beforeZeros()
         if keeps { bytes += [UInt8](repeating: 0, count: Int(blocks) << 20) }
         byteCount += blocks << 20
     }
