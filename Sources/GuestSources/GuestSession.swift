@@ -167,6 +167,7 @@ final class GuestSession {
         ]
         let socket = try HandedSocket(clientCount: exports.count)
         var clients = socket.clients[...]
+        // Before `end`: QEMU 7.2 stands still in nbd-server-stop for as long as a client is connected that has not agreed with it yet.
         defer { for client in clients { close(client) } }
         do {
             let listener = OwnedFile(adopting: socket.listener)

@@ -72,7 +72,8 @@ final class RunningGuest: Sendable {
     /// A Linux guest with an ext4 file system on its disk and QEMU's agent, as Tests/Guests/linux makes it.
     static func linux(_ words: String = "") throws -> RunningGuest {
         let folder = try TemporaryFolder()
-        let made = try shell("\(FileManager.default.currentDirectoryPath)/Tests/Guests/linux").split(separator: "\n")
+        let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().path
+        let made = try shell("'\(tests)/Guests/linux'").split(separator: "\n")
         let place = try #require(made.last.map(String.init))
         try shell("truncate -s 64M \(folder.path)/disk.raw && /sbin/mkfs.ext4 -q -F \(folder.path)/disk.raw")
         let guest = try RunningGuest(
