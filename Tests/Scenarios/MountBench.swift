@@ -163,7 +163,7 @@ final class MountBench {
     }
 
     /// Waits until the processes have ended and closed all they had open; twenty seconds at most.
-    private func waitForEnd(of processes: [Int32], _ location: SourceLocation = #_sourceLocation) {
+    func waitForEnd(of processes: [Int32], _ location: SourceLocation = #_sourceLocation) {
         // An ending process loses its command line before it closes its files, and stays as a zombie until it is waited for.
         func lives(_ process: Int32) -> Bool {
             guard let status = try? String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8) else {

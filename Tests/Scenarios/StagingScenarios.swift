@@ -279,7 +279,8 @@ extension Scenarios {
             let bench = try MountBench(on: place)
             _ = try bench.makeImage("a.raw", mebibytes: 3)
             try bench.run("cp a.raw '\(bench.staging)/disk.raw'")
-            let line = ending.replacingOccurrences(of: "%", with: "\(try bench.daemon)")
+            let daemon = try bench.daemon
+            let line = ending.replacingOccurrences(of: "%", with: "\(daemon)")
             let result = try bench.python(
                 """
                 f=os.open(p,os.O_CREAT|os.O_WRONLY|os.O_TRUNC)
@@ -293,6 +294,8 @@ extension Scenarios {
                     pass
                 """)
             #expect(result.status == 0, "\(result)")
+            // It ends by itself, and not before what it gave up is gone.
+            bench.waitForEnd(of: [daemon])
             try bench.killDaemon()
             try bench.expectClean(1)
         }
