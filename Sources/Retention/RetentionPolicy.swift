@@ -104,9 +104,4 @@ package struct RetentionPolicy: Sendable, Hashable {
 
     /// How often a backup is wanted: once in each period of the shortest class that it keeps any of; nil where it is off.
     package var cadence: RetentionClass? { RetentionClass.allCases.filter { count(of: $0) > 0 }.min() }
-
-    /// The longest that a backup of the class is kept for it: its own period, and those that follow until it is one too many.
-    package func keepSeconds(of retentionClass: RetentionClass) -> Int64 {
-        (Int64(count(of: retentionClass)) + 1) * retentionClass.longestSeconds
-    }
 }
