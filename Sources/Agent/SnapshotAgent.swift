@@ -164,7 +164,11 @@ package final class SnapshotAgent: Sendable {
                 let failure = EngineError(error, subject: "\(disk.name)")
                 run.outcome = failure.code.rawValue
                 run.detail = failure.detail
-                log.error("the snapshot of \(disk.name) in the pool \(disk.pool) failed: \(failure)")
+                if failure.code == .cancelled {
+                    log.notice("the snapshot of \(disk.name) is given up: \(failure)")
+                } else {
+                    log.error("the snapshot of \(disk.name) in the pool \(disk.pool) failed: \(failure)")
+                }
             }
             run.endedAt = clock.secondsSince1970
             try catalog.endRun(run)
