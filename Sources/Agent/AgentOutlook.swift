@@ -50,10 +50,17 @@ extension Engine {
         let lastGood = good.map { good in
             runs.first { $0.date == good.identifier.date }.map(\.startedAt) ?? good.createdAt
         }
-        let failed = runs.prefix { !$0.isGood }.filter { $0.outcome != EngineError.Code.cancelled.rawValue }
+        let failed = runs.failuresSinceGood
         return DiskHistory(
             runs: RunHistory(
                 lastGoodAt: lastGood, lastFailedAt: failed.first.flatMap { $0.endedAt ?? $0.startedAt },
                 failureCount: failed.count), failedPlace: failed.first?.place)
+    }
+}
+
+extension [BackupRunRecord] {
+    /// Of runs of one kind, the newest first: those that failed since the last good one. One that was cancelled is no failure of the disk.
+    var failuresSinceGood: [BackupRunRecord] {
+        prefix { !$0.isGood }.filter { $0.outcome != EngineError.Code.cancelled.rawValue }
     }
 }

@@ -110,7 +110,7 @@ package final class SnapshotAgent: Sendable {
         let lastGoodAt = newest.map { newest in
             runs.first { $0.isGood && $0.date == newest.identifier.date }.map(\.startedAt) ?? newest.createdAt
         }
-        let failed = runs.prefix { !$0.isGood }.filter { $0.outcome != EngineError.Code.cancelled.rawValue }
+        let failed = runs.failuresSinceGood
         return RunHistory(
             lastGoodAt: lastGoodAt, lastFailedAt: failed.first.flatMap { $0.endedAt ?? $0.startedAt },
             failureCount: failed.count)
