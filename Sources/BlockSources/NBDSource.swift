@@ -128,11 +128,17 @@ package final class NBDSource: ImageSource {
     package static func isURI(_ text: String) -> Bool { schemes.contains { text.hasPrefix($0 + "://") } }
 
     package func stream(to sink: some FrameSink, progress: ProgressReport) throws {
+        try stream(to: sink, plain: nil, progress: progress)
+    }
+
+    /// `plain` is what of the image the server reads from a file as it is, and where.
+    func stream(to sink: some FrameSink, plain: PlainExtents?, progress: ProgressReport) throws {
         precondition(!isSpent, "internal error: a source that is read after it failed")
         isSpent = true
         let stream = NBDStream(
             name: name, byteCount: imageByteCount, connections: connections, readerCount: readerCount,
-            tellers: tellers, patience: patience, requestByteCount: requestByteCount, sink: sink)
+            tellers: tellers, patience: patience, requestByteCount: requestByteCount,
+            plain: plain, sink: sink)
         try stream.run(progress)
         isSpent = false
     }

@@ -7,6 +7,9 @@ internal import Workers
 ///
 /// One thread drives all connections; while it waits for the sink the servers work on. At most `FrameWindow.frameLimit` buffers are
 /// held, and two stretches of extents.
+///
+/// What of an image lies in its file as it is (`plain`) is read there. Now and then the server is asked for the same, and both have to
+/// agree.
 struct NBDStream<Sink: FrameSink>: ~Copyable {
     /// A part of the image that is on its way; the window has them in order.
     private enum Slot {
@@ -20,7 +23,13 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
         /// The slot's number since the beginning.
         let slot: Int
         let offset: UInt64
+        let part: UnsafeMutableRawBufferPointer
+        /// Where the same bytes are said to lie in the image's file.
+        let place: UInt64?
     }
+
+    /// One in so many parts that are read from the file is asked of the server, too, beginning with the first.
+    private static var checkInterval: Int { 16 }
 
     private let name: String
     private let byteCount: UInt64
@@ -32,6 +41,7 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
     private let patience: Duration
     private let requestByteCount: Int
     private let sink: Sink
+    private let plain: PlainExtents?
     private let frame: UInt64
 
     private var window: [Slot] = []
@@ -51,12 +61,12 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
     private var teller = 0
     private var hasReadEnd = false
     private var nextConnection = 0
+    private var plainPartCount = 0
     private var lastSign = ContinuousClock.now
 
     init(
         name: String, byteCount: UInt64, connections: [NBDConnection], readerCount: Int, tellers: [Int],
-        patience: Duration,
-        requestByteCount: Int, sink: Sink
+        patience: Duration, requestByteCount: Int, plain: PlainExtents?, sink: Sink
     ) {
         self.name = name
         self.byteCount = byteCount
@@ -65,6 +75,7 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
         self.tellers = tellers
         self.patience = patience
         self.requestByteCount = requestByteCount
+        self.plain = plain
         self.sink = sink
         frame = UInt64(sink.frameByteCount)
     }
@@ -191,15 +202,41 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
                 offset = zeroEnd
                 continue
             }
-            let dataEnd = min(end, map.runEnd(at: offset, ofData: true), offset + UInt64(requestByteCount))
-            let part = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[start..<Int(dataEnd - planned)])
-            try read(offset, into: part, slot: slot)
-            missing += 1
-            offset = dataEnd
+            let dataEnd = min(end, map.runEnd(at: offset, ofData: true))
+            let rest = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[start..<Int(dataEnd - planned)])
+            let done = try fill(rest, offset, slot: slot)
+            if !done.isComplete { missing += 1 }
+            offset += UInt64(done.byteCount)
         }
         window.append(.frame(buffer, count: count, missing: missing))
         planned = end
         hasReadEnd = map.runEnd(at: end - 1, ofData: true) == end
+    }
+
+    /// Reads or asks for the first bytes of `rest`: how many, and whether they are there already.
+    private mutating func fill(
+        _ rest: UnsafeMutableRawBufferPointer, _ offset: UInt64, slot: Int
+    ) throws -> (byteCount: Int, isComplete: Bool) {
+        var part = UnsafeMutableRawBufferPointer(rebasing: rest.prefix(requestByteCount))
+        guard let run = plain?.run(at: offset) else {
+            try read(offset, into: part, slot: slot)
+            return (part.count, false)
+        }
+        if plainPartCount % Self.checkInterval == 0 {
+            part = UnsafeMutableRawBufferPointer(rebasing: part.prefix(Int(min(run.byteCount, UInt64(part.count)))))
+            try read(offset, into: part, slot: slot, place: run.place)
+            plainPartCount += 1
+            return (part.count, false)
+        }
+        let whole = UnsafeMutableRawBufferPointer(rebasing: rest.prefix(Int(min(run.byteCount, UInt64(rest.count)))))
+        guard plain?.read(at: run.place, into: whole) == true else {
+            try read(offset, into: part, slot: slot)
+            return (part.count, false)
+        }
+        plainPartCount += 1
+        // The disk may have let us wait, and nobody has looked at the servers meanwhile.
+        lastSign = .now
+        return (whole.count, true)
     }
 
     /// A server that follows a file which became shorter may say of the lost part that it is a hole. So the image's last sector is
@@ -218,10 +255,14 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
         while !requests.isEmpty { try exchange(isIdle: true) }
     }
 
-    private mutating func read(_ offset: UInt64, into part: UnsafeMutableRawBufferPointer, slot: Int) throws {
+    private mutating func read(
+        _ offset: UInt64, into part: UnsafeMutableRawBufferPointer, slot: Int, place: UInt64? = nil
+    ) throws {
         do {
             let cookie = try connections[nextConnection].startRead(at: offset, into: part)
-            requests.append(Request(connection: nextConnection, cookie: cookie, slot: slot, offset: offset))
+            requests.append(
+                Request(
+                    connection: nextConnection, cookie: cookie, slot: slot, offset: offset, part: part, place: place))
         } catch {
             throw failure(at: offset, error)
         }
@@ -289,10 +330,23 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
             throw self.failure(at: requests[index].offset, failure)
         }
         let request = requests.remove(at: index)
+        try check(request)
         guard case .frame(let buffer, let count, let missing) = window[request.slot - firstSlot] else {
             preconditionFailure("internal error: data for a hole")
         }
         window[request.slot - firstSlot] = .frame(buffer, count: count, missing: missing - 1)
+    }
+
+    /// What the server gave is what lies in the file.
+    private func check(_ request: Request) throws {
+        guard let plain, let place = request.place else { return }
+        let same = UnsafeMutableRawBufferPointer.allocate(byteCount: request.part.count, alignment: 4096)
+        defer { same.deallocate() }
+        guard plain.read(at: place, into: same), memcmp(same.baseAddress!, request.part.baseAddress!, same.count) != 0
+        else { return }
+        throw EngineError(
+            .source, "\"\(name)\" cannot be read at \(request.offset): its file has other bytes there than QEMU reads",
+            hint: "does something write it meanwhile? qemu-img check looks at it")
     }
 
     // MARK: Errors

@@ -14,8 +14,9 @@ package final class QemuImage: ImageSource {
     package var byteCount: UInt64? { source?.byteCount }
     package let consistency: String
     package let consistentAt: Int64?
-    /// The regular file it is in, and its length: QEMU takes what is behind the end of one that became shorter for zeros.
-    private let file: (path: String, byteCount: UInt64)?
+    /// The regular file it is in, as it was before the server opened it.
+    private let file: (path: String, facts: FileFacts)?
+    private let format: ImageFormat
     private let server: HeldProgram
     private var source: NBDSource?
 
@@ -44,7 +45,7 @@ package final class QemuImage: ImageSource {
             let socket = try HandedSocket()
             client = socket.clients[0]
             image = QemuImage(
-                name, file: facts?.kind == .regular ? (file, facts?.byteCount ?? 0) : nil,
+                name, file: facts.flatMap { $0.kind == .regular ? (file, $0) : nil }, format,
                 HeldProgram(
                     program, ["--read-only", "--format=\(format.rawValue)", file], listener: socket.listener),
                 consistency, consistentAt)
@@ -60,11 +61,12 @@ package final class QemuImage: ImageSource {
     }
 
     private init(
-        _ name: String, file: (path: String, byteCount: UInt64)?, _ server: HeldProgram, _ consistency: String,
-        _ consistentAt: Int64?
+        _ name: String, file: (path: String, facts: FileFacts)?, _ format: ImageFormat, _ server: HeldProgram,
+        _ consistency: String, _ consistentAt: Int64?
     ) {
         self.name = name
         self.file = file
+        self.format = format
         self.server = server
         self.consistency = consistency
         self.consistentAt = consistentAt
@@ -79,16 +81,26 @@ package final class QemuImage: ImageSource {
     package func stream(to sink: some FrameSink, progress: ProgressReport) throws {
         guard let source else { preconditionFailure("internal error: an image that is read before it is open") }
         do {
-            try source.stream(to: sink, progress: progress)
+            try source.stream(to: sink, plain: plainExtents(), progress: progress)
         } catch let error as EngineError where error.code == .source {
             throw explained(error)
         }
         guard let file else { return }
-        let now = (try? FileFacts.of(file.path))?.byteCount ?? 0
-        guard now >= file.byteCount else {
+        // QEMU takes what is behind the end of a file that became shorter for zeros.
+        let (before, now) = (file.facts.byteCount, (try? FileFacts.of(file.path))?.byteCount ?? 0)
+        guard now >= before else {
             throw EngineError(
-                .source, "\"\(name)\" became shorter while it was read: it had \(file.byteCount) bytes and has \(now)")
+                .source, "\"\(name)\" became shorter while it was read: it had \(before) bytes and has \(now)")
         }
+    }
+
+    /// What can be read past the server, which holds QEMU's lock on the image meanwhile.
+    private func plainExtents() -> PlainExtents? {
+        guard let file, let opened = try? OwnedFile(opening: file.path, for: .read),
+            let facts = try? opened.facts(), facts.isSameContent(as: file.facts)
+        else { return nil }
+        opened.advise(.sequential)
+        return PlainExtents.find(opened, file.path, format: format)
     }
 
     /// With what the server has said before it ended, if it did.
