@@ -2,11 +2,9 @@ import Foundation
 import TestSupport
 import Testing
 
-extension Scenarios {
+extension StoreScenarios {
     /// Each way to configure a bucket wrongly: what is wrong is said at once, with the key to change.
-    @Suite(
-        "A bucket that is configured wrongly", .serialized,
-        .enabled(if: S3Server.Kind.ceph.isInstalled, "Ceph is not installed"))
+    @Suite("A bucket that is configured wrongly", .serialized)
     struct BackendConfigurations {
         /// A line of bash that spoils the configuration; TLS, PLAIN are the server's addresses,
         /// SILENT is that of one that never answers, WEB of one that knows no S3.

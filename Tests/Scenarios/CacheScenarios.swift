@@ -2,11 +2,9 @@ import Foundation
 import TestSupport
 import Testing
 
-extension Scenarios {
+extension StoreScenarios {
     /// What was read of a bucket is on the disk: after a restart, without the store, and whatever becomes of that disk.
-    @Suite(
-        "The disk cache, over S3", .serialized,
-        .enabled(if: S3Server.Kind.ceph.isInstalled, "Ceph is not installed"))
+    @Suite("The disk cache, over S3", .serialized)
     struct Caches {
         private static let settings = """
             connect_seconds = 1

@@ -200,7 +200,7 @@ extension Scenarios {
             #expect(bad.output.contains("no output and no read"), "\(bad)")
             // Nothing is left: no overlay, no mount, no QEMU.
             #expect(try bench.run("ls -A state/run; grep -c $PWD /proc/mounts || true") == "0")
-            #expect(try bench.run("ls /dev/shm | grep -c holdfast-boot || true") == "0")
+            #expect(try bench.run("ls /dev/shm | grep holdfast-boot- | grep -vc -- -boot-\(getpid())- || true") == "0")
         }
 
         @Test(

@@ -4,11 +4,9 @@ import TestSupport
 import Testing
 import Workers
 
-extension Scenarios {
+extension StoreScenarios {
     /// Random faults, several at once, from seeds. HOLDFAST_SEED=n or n-m runs those; HOLDFAST_NIGHTLY=1 runs 2,000.
-    @Suite(
-        "Random faults, over S3", .serialized,
-        .enabled(if: S3Server.Kind.ceph.isInstalled, "Ceph is not installed"))
+    @Suite("Random faults, over S3", .serialized)
     struct FaultSchedules {
         /// A mount serves this many seeds, one after another.
         private static let seedsOfAMount = 10

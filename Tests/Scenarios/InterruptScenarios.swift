@@ -2,11 +2,9 @@ import Foundation
 import TestSupport
 import Testing
 
-extension Scenarios {
+extension StoreScenarios {
     /// A writer that waits for a store which is away can be ended, and what it began with it.
-    @Suite(
-        "Interrupted writers, over S3", .serialized,
-        .enabled(if: S3Server.Kind.ceph.isInstalled, "Ceph is not installed"))
+    @Suite("Interrupted writers, over S3", .serialized)
     struct Interrupted {
         private static let settings = """
             connect_seconds = 2

@@ -3,11 +3,9 @@ import Glibc
 import TestSupport
 import Testing
 
-extension Scenarios {
+extension StoreScenarios {
     /// Object lock, over a real server: the agent asks for it, and nobody gets around it.
-    @Suite(
-        "Locked backups", .serialized,
-        .enabled(if: S3Server.Kind.ceph.isInstalled, "Ceph is not installed"))
+    @Suite("Locked backups", .serialized)
     struct Locks {
         private static let settings = "dr = true\nobject_lock_mode = \"GOVERNANCE\"\nminimum_billed_days = 90"
 
@@ -15,7 +13,7 @@ extension Scenarios {
             """
             [orgs.acme.auto]
             daily = \(daily)
-            window = "\(AgentRuns.window)"
+            window = "\(Scenarios.AgentRuns.window)"
             lock = { daily = "\(lock)" }
             [orgs.acme.vms.web.disks.disk]
             source = "a.raw"

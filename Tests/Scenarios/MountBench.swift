@@ -262,8 +262,15 @@ final class MountBench {
     }
 }
 
-/// All scenarios: one after another, for they share the machine's mounts.
+/// All scenarios that need no server: one after another, for they share the machine's mounts.
 @Suite(
     "Scenarios", .serialized,
     .enabled(if: MountBench.isPossible, "a real mount needs root and /dev/fuse"))
 struct Scenarios {}
+
+/// Those over S3, which wait much of the time: one after another, beside the others.
+@Suite(
+    "Scenarios over S3", .serialized,
+    .enabled(if: MountBench.isPossible, "a real mount needs root and /dev/fuse"),
+    .enabled(if: S3Server.Kind.ceph.isInstalled, "Ceph is not installed"))
+struct StoreScenarios {}

@@ -2,12 +2,10 @@ import Foundation
 import TestSupport
 import Testing
 
-extension Scenarios {
+extension StoreScenarios {
     /// The network to a bucket ends under load and comes back. Meanwhile all that does not need it is quick, whoever needs it has
     /// an error in time, and afterwards everything works with nobody doing anything.
-    @Suite(
-        "An outage under load, over S3", .serialized,
-        .enabled(if: S3Server.Kind.ceph.isInstalled, "Ceph is not installed"))
+    @Suite("An outage under load, over S3", .serialized)
     struct Outages {
         private static func settings(uploadPatience: Int) -> String {
             """

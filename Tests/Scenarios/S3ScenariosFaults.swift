@@ -2,11 +2,9 @@ import Foundation
 import TestSupport
 import Testing
 
-extension Scenarios {
+extension StoreScenarios {
     /// What the user sees when the store misbehaves: right bytes or an error, in time, and afterwards a daemon that works.
-    @Suite(
-        "Each fault in each phase, over S3", .serialized,
-        .enabled(if: S3Server.Kind.ceph.isInstalled, "Ceph is not installed"))
+    @Suite("Each fault in each phase, over S3", .serialized)
     struct S3Faults {
         struct Case: Sendable {
             let fault: Fault

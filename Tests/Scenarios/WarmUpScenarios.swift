@@ -2,8 +2,8 @@ import Foundation
 import TestSupport
 import Testing
 
-extension Scenarios {
-    @Suite("Traces and warm-up", .serialized, .enabled(if: S3Server.Kind.ceph.isInstalled, "Ceph is not installed"))
+extension StoreScenarios {
+    @Suite("Traces and warm-up", .serialized)
     struct WarmingUp {
         /// Reads here and there, the same each time.
         private static let session = """
