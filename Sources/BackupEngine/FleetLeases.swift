@@ -25,6 +25,8 @@ package final class FleetLeases: Sendable {
     /// Random: two processes are two holders.
     let holder: String
     private let count = Mutex<UInt64>(0)
+    /// The folders of the leases that this process has or takes: its own claims do not count as others', and one is enough.
+    private let own = Mutex<Set<String>>([])
 
     package init(_ engine: Engine, at backend: Backend) {
         self.engine = engine
@@ -49,29 +51,38 @@ package final class FleetLeases: Sendable {
         }
     }
 
-    /// Takes a lease for so many seconds; nil where somebody else has it, or came at the same moment.
+    /// Takes a lease for so many seconds; nil where somebody else has it, this process itself, or came at the same moment.
     ///
     /// - Parameter what: names joined by slashes.
     package func take(_ what: String, seconds: Int64) throws(EngineError) -> FleetLease? {
+        let folder = backend.prefixString + Self.folder + what + "/"
+        guard own.withLock({ $0.insert(folder).inserted }) else { return nil }
         do {
-            let folder = backend.prefixString + Self.folder + what + "/"
-            guard try others(folder).isEmpty else { return nil }
-            let claim = try put(folder, seconds)
-            do {
-                guard try others(folder).isEmpty else {
-                    try backend.store.delete(claim.key)
-                    return nil
-                }
-            } catch {
-                // Whether somebody else has it is not known: nobody has.
-                try? backend.store.delete(claim.key)
-                throw error
-            }
-            return FleetLease(self, folder: folder, claim)
+            if let claim = try claim(folder, seconds) { return FleetLease(self, folder: folder, claim) }
+            letGo(folder)
+            return nil
         } catch {
+            letGo(folder)
             throw EngineError(error, subject: "lease \"\(what)\" at backend \"\(backend.name)\"")
         }
     }
+
+    private func claim(_ folder: String, _ seconds: Int64) throws -> Claim? {
+        guard try others(folder).isEmpty else { return nil }
+        let claim = try put(folder, seconds)
+        do {
+            if try others(folder).isEmpty { return claim }
+            try backend.store.delete(claim.key)
+            return nil
+        } catch {
+            // Whether somebody else has it is not known: nobody has.
+            try? backend.store.delete(claim.key)
+            throw error
+        }
+    }
+
+    /// It can be taken again.
+    func letGo(_ folder: String) { own.withLock { _ = $0.remove(folder) } }
 
     func put(_ folder: String, _ seconds: Int64) throws -> Claim {
         let end = engine.clock.secondsSince1970 + min(seconds, Self.longestSeconds)
@@ -149,14 +160,15 @@ package final class FleetLease: Sendable {
 
     /// Gives it back. What cannot be removed expires.
     package func end() {
-        let key = state.withLock { state in
-            state.isEnded = true
-            return state.claim.key
+        let (key, wasEnded) = state.withLock { state in
+            defer { state.isEnded = true }
+            return (state.claim.key, state.isEnded)
         }
         do throws(StorageError) {
             try leases.backend.store.delete(key)
         } catch {
             leases.engine.log.notice("the lease \"\(folder)\" is left to expire: \(error)")
         }
+        if !wasEnded { leases.letGo(folder) }
     }
 }

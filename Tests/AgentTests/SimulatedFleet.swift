@@ -174,11 +174,18 @@ final class Beginnings: Sendable {
 /// A store in memory whose weather the simulation makes.
 final class SimulatedBackend: Sendable {
     let name: ResourceName
-    let memory = InMemoryStore()
+    let memory: InMemoryStore
     let store: FaultInjectingStore
 
     init(_ name: String) throws {
         self.name = try ResourceName(name)
+        memory = InMemoryStore()
+        store = FaultInjectingStore(memory)
+    }
+
+    /// The same store, as another host reaches it.
+    init(sharing other: SimulatedBackend) {
+        (name, memory) = (other.name, other.memory)
         store = FaultInjectingStore(memory)
     }
 }

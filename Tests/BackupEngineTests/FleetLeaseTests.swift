@@ -19,6 +19,24 @@ struct FleetLeaseTests {
         #expect(try theirs.take("disk/acme/web/disk", seconds: 600) != nil)
     }
 
+    @Test func `one host has a lease once, too`() throws {
+        let bench = try EngineBench()
+        let ours = try leases(bench)
+        let lease = try #require(try ours.take("place/local/0", seconds: 600))
+        #expect(try ours.take("place/local/0", seconds: 600) == nil)
+        let other = try #require(try ours.take("place/local/1", seconds: 600))
+        lease.end()
+        // Ended twice it is nobody else's.
+        let again = try #require(try ours.take("place/local/0", seconds: 600))
+        lease.end()
+        #expect(try ours.take("place/local/0", seconds: 600) == nil && again.isHeld && other.isHeld)
+        // One that came to nothing can be tried again.
+        bench.memory.setAvailable(false)
+        #expect(bench.code { _ = try ours.take("x", seconds: 600) } != nil)
+        bench.memory.setAvailable(true)
+        #expect(try ours.take("x", seconds: 600) != nil)
+    }
+
     @Test func `a lease whose host is gone is anybody's once it has expired, and clocks may differ`() throws {
         let bench = try EngineBench()
         let (ours, theirs) = (try leases(bench), try leases(bench))
