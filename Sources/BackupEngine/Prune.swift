@@ -8,6 +8,8 @@ package import Retention
 package struct DiskPrune: Sendable {
     package let disk: DiskName
     package let policy: RetentionPolicy
+    /// Whose calendar counts.
+    package let timeZone: TimeZone
     package let plan: RetentionPlan<BackupDate>
     /// The copies of each point at the backends that retention is about.
     package let copies: [BackupDate: [BackupSummary]]
@@ -96,7 +98,9 @@ extension Engine {
                 let seen = (checks[copy.identifier] ?? []).compactMap(\.goodAt).max() ?? .min
                 return !looked.contains(copy.identifier) && (seen < now - Self.presenceSeconds || seen > now)
             }
-            if due.isEmpty || isStopped() { return DiskPrune(disk: disk, policy: policy, plan: plan, copies: copies) }
+            if due.isEmpty || isStopped() {
+                return DiskPrune(disk: disk, policy: policy, timeZone: zone, plan: plan, copies: copies)
+            }
             for copy in due {
                 looked.insert(copy.identifier)
                 do {
@@ -156,14 +160,19 @@ extension Engine {
 
     /// Removes what the plans drop, the oldest first; one that cannot be removed is told, and the others go on.
     ///
-    /// `.held`, and nothing is removed, where that is more than `maximumShare` of all and `isForced` is false.
+    /// `.held`, and nothing is removed, where that is more than `maximumShare` of all and `isForced` is false. What another host has
+    /// removed by the same policy does not count: a catalog that has not heard of it for a month is no danger to anything.
     package func prune(
         _ plans: [DiskPrune], maximumShare: Double, isForced: Bool, isStopped: () -> Bool = { false },
         report: (PruneOutcome) -> Void = { _ in }
     ) throws(EngineError) -> [PruneOutcome] {
-        let shelf = PruneGuard(
+        var shelf = PruneGuard(
             removedCount: plans.reduce(0) { $0 + $1.plan.removed.count },
             count: plans.reduce(0) { $0 + $1.plan.entries.count })
+        if !isForced, shelf.refuses(maximumShare: maximumShare) {
+            let gone = plans.reduce(0) { $0 + (isStopped() ? 0 : alreadyRemovedCount($1)) }
+            shelf = PruneGuard(removedCount: shelf.removedCount - gone, count: shelf.count - gone)
+        }
         guard isForced || !shelf.refuses(maximumShare: maximumShare) else {
             throw EngineError(
                 .held,
@@ -191,6 +200,31 @@ extension Engine {
             }
         }
         return outcomes
+    }
+
+    /// How many of the points that are to go are gone, and would have to go if they were not.
+    private func alreadyRemovedCount(_ prune: DiskPrune) -> Int {
+        let gone = Set(prune.plan.removed.filter { (prune.copies[$0.id] ?? []).allSatisfy(isGone) }.map(\.id))
+        guard !gone.isEmpty else { return 0 }
+        let points = prune.plan.entries.map(\.point).map { point in
+            gone.contains(point.id)
+                ? RetentionPoint(
+                    id: point.id, time: point.time, isHeld: point.isHeld, lockedUntil: point.lockedUntil) : point
+        }
+        let plan = RetentionPlan(
+            points, policy: prune.policy, timeZone: prune.timeZone, now: clock.secondsSince1970)
+        return plan.removed.count { gone.contains($0.id) }
+    }
+
+    /// Whether nothing of a copy is at its backend any more.
+    private func isGone(_ backup: BackupSummary) -> Bool {
+        guard let backend = backends[backup.identifier.backend] else { return false }
+        do {
+            return try facts(of: backend.archiveKey(of: backup.place), at: backend) == nil
+                && facts(of: backend.manifestKey(of: backup.place), at: backend) == nil
+        } catch {
+            return false
+        }
     }
 
     /// Days, rounded up, for which a backend goes on billing a backup that is removed now.

@@ -147,4 +147,30 @@ struct PruneTests {
         }
         #expect(operation >= 6)
     }
+
+    @Test func `what another host has removed by the same policy keeps nobody from going on, and a loss still does`()
+        throws
+    {
+        let bench = try EngineBench()
+        let all = try days(24, bench)
+        func remove(_ identifiers: some Sequence<BackupIdentifier>) throws {
+            for identifier in identifiers {
+                try bench.memory.delete(ObjectKey(identifier.archiveKey))
+                try bench.memory.delete(ObjectKey(identifier.manifestKey))
+            }
+        }
+        // Most of all would go.
+        #expect(bench.code { try prune(bench, force: false) } == .held)
+        // Somebody has carried out retention up to six days ago.
+        try remove(all.prefix(18))
+        #expect(try prune(bench, force: false).count == 21)
+        #expect(try bench.engine.catalog.allBackups().map(\.identifier.date) == all.suffix(3).map(\.date))
+
+        // The same where what retention keeps is gone: nobody who carries it out did that.
+        let more = try days(24, bench)
+        bench.clock.advance(8 * 86_400)
+        try remove(more.prefix(23))
+        #expect(bench.code { try prune(bench, RetentionPolicy(daily: 20), force: false) } == .held)
+        #expect(try bench.engine.catalog.allBackups().count == 27)
+    }
 }
