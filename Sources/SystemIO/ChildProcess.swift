@@ -83,11 +83,13 @@ package struct ChildProcess: Sendable {
         let start = ContinuousClock.now
         var lastProgress = start
         var lastToken = progress(process)
+        var pause: Int32 = 1
         while true {
             var waiting = pollfd(fd: pipe, events: Int16(POLLIN), revents: 0)
-            // At the end of the pipe there is nothing to poll for any more: a child may close it and go on.
+            // At the end of the pipe there is nothing to poll for any more. Most children end with it; one may close it and go on.
             if poll(&waiting, 1, Self.tick) > 0, waiting.revents & Int16(POLLIN) == 0 {
-                usleep(UInt32(Self.tick) * 1000)
+                usleep(UInt32(pause) * 1000)
+                pause = min(2 * pause, Self.tick)
             }
             let drained = drain(pipe, output)
             if drained == .stop { return .stopped }

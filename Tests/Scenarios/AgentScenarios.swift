@@ -77,6 +77,36 @@ extension Scenarios {
         }
 
         @Test(.timeLimit(.minutes(2)))
+        func `two hosts that begin at the same moment take each disk once, and retention is one`() throws {
+            let disks = (0..<8).map { "[orgs.acme.vms.vm\($0).disks.disk]\nsource = \"a.raw\"" }
+            let bench = try bench(
+                "[agent]\nshared = \"dr\"\nmax_concurrent = 3\n" + disks.joined(separator: "\n"), preset: "basic")
+            _ = try bench.makeImage("a.raw", mebibytes: 4)
+            // Another host: a catalog of its own; the same disks, keys and backends.
+            try bench.run("sed 's|^state_dir = .*|state_dir = \"other\"|' c.toml > d.toml; mkdir -m 700 other")
+            let ends = try bench.run(
+                """
+                holdfast agent --once --config c.toml > one.txt 2>&1 & p=$!
+                holdfast agent --once --config d.toml > two.txt 2>&1 & q=$!
+                wait $p; a=$?; wait $q; echo $a $?
+                """, seconds: 60)
+            #expect(ends == "0 0", "\(try bench.run("cat one.txt two.txt"))")
+            let archives = "find far farther -name '*.zst.age' | sed 's|.*/\\(vm.\\)/.*|\\1|' | sort"
+            #expect(try bench.run("\(archives) | uniq -d") == "", "a disk that was taken twice")
+            // Of two who come at once both may go without.
+            for config in ["c.toml", "d.toml"] { try bench.run("holdfast agent --once --config \(config)") }
+            #expect(try bench.run("\(archives) | xargs") == "vm0 vm1 vm2 vm3 vm4 vm5 vm6 vm7")
+            #expect(try bench.run("find far farther -path '*/.leases/*' -type f | wc -l") == "0")
+            // What one host has made the other sees, and plans with.
+            for config in ["c.toml", "d.toml"] {
+                #expect(try bench.run("holdfast list --config \(config) --json | jq length") == "8")
+                let decisions = try bench.run(
+                    "holdfast agent plan --config \(config) --json | jq -r '.[].decision' | sort -u")
+                #expect(decisions == "done")
+            }
+        }
+
+        @Test(.timeLimit(.minutes(2)))
         func `it goes on until it is told to end, alone with its catalog, and what it has to give up is not left`()
             throws
         {
