@@ -156,6 +156,9 @@ package final class Agent: Sendable {
         }
     }
 
+    /// Differs when something became known of a disk's backups and runs: a plan that was made before is out of date.
+    package var changeCount: UInt64 { state.withLock { $0.changeCount } }
+
     /// Thousands of disks that wait cost next to nothing.
     package func plan() -> AgentPlan {
         let now = engine.clock.secondsSince1970

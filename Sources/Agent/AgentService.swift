@@ -88,8 +88,11 @@ package final class AgentService: Sendable {
     private func runOnce() throws {
         while !isStopped {
             let seen = state.withLock { $0.endCount }
+            let known = agent.changeCount
             let plan = agent.plan()
             let begun = try begin(plan)
+            // Others had made some of these already: more may be due behind them.
+            if agent.changeCount != known { continue }
             // What others have, or nobody can reach, is left to the next time.
             if begun == 0, state.withLock({ $0.running.isEmpty && $0.endCount == seen }) { return }
             state.wait { $0.isStopped || $0.endCount != seen || $0.running.isEmpty ? () : nil }
@@ -107,8 +110,10 @@ package final class AgentService: Sendable {
                     try agent.reload()
                     reloadAt = now + Self.reloadSeconds
                 }
+                let known = agent.changeCount
                 let plan = agent.plan()
                 _ = try begin(plan)
+                if agent.changeCount != known { continue }
                 if let wakesAt = plan.wakesAt { waitSeconds = min(waitSeconds, max(1, wakesAt - now)) }
             } catch {
                 agent.engine.log.error("the agent cannot go on: \(error); it tries again")
