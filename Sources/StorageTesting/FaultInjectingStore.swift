@@ -29,7 +29,7 @@ package final class FaultInjectingStore: ObjectStore {
         let persistence: Persistence
         let moment: Moment
         let code: StorageError.Code
-        /// At the first hit, on its caller's thread: what is looked at as a crash there would leave it.
+        /// At the first hit, on its caller's thread: what is looked at as a crash there would leave it. Nothing after it has an effect.
         let action: (@Sendable () -> Void)?
         var seen = 0
         var hits = 0
@@ -157,7 +157,7 @@ package final class FaultInjectingStore: ObjectStore {
         defer { for action in actions { action() } }
         if let delay { sleep(for: delay) }
         guard let fault else { return try body() }
-        if fault.moment == .afterEffect { _ = try body() }
+        if fault.moment == .afterEffect, fault.hits == 0 || fault.action == nil { _ = try body() }
         if fault.hits == 0 { fault.action?() }
         throw StorageError(fault.code, subject, "injected fault of \(operation)")
     }

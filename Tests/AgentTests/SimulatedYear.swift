@@ -160,13 +160,18 @@ final class SimulatedYear {
         let operation = Int.random(in: 0..<14, using: &random)
         let isKilled = random.happens(0.01)
         if isKilled {
-            store.failOperation(operation, .forGood, moment, action: host.keepState)
-        } else if random.happens(0.03) {
+            // From that moment on nothing has an effect, wherever.
+            let (keep, others) = (host.keepState, backends.map(\.store).filter { $0 !== store })
+            store.failOperation(operation, .forGood, moment) {
+                keep()
+                for other in others { other.failOperation(0, .forGood, .beforeEffect) }
+            }
+        } else if random.happens(0.04) {
             store.failOperation(operation, .once, moment)
         }
         let result = run.perform()
         let struck = store.faultCount > 0
-        store.heal()
+        for backend in backends { backend.store.heal() }
         runsAt[run.record.place, default: 0] += 1
         ledgers[run.disk.name, default: Ledger()].isTouched = true
         if isKilled, struck {
