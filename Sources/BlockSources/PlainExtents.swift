@@ -12,8 +12,9 @@ final class PlainExtents {
     /// What a line of the map has at most.
     private static let lineLimit = 4096
     private static let program = "qemu-img"
-    private static let patience = Duration.seconds(30)
-    private static let timeLimit = Duration.seconds(300)
+    /// Nobody can end the wait for QEMU's answer, so it is short: without one the server is read.
+    private static let patience = Duration.seconds(10)
+    private static let timeLimit = Duration.seconds(60)
 
     /// Formats for which QEMU tells places in the file.
     private static let formats: Set<ImageFormat> = [.qcow2, .vmdk, .vdi]
@@ -56,7 +57,7 @@ final class PlainExtents {
     /// Whether all places that QEMU gives are of this file.
     private static func isWhole(_ path: String, _ format: ImageFormat, _ program: String) -> Bool {
         var output: [UInt8] = []
-        let isDone = run(program, "info", path, format) { line in
+        let isDone = ask(program, "info", path, format) { line in
             output.append(contentsOf: line)
             return output.count <= 1 << 20
         }
@@ -73,7 +74,7 @@ final class PlainExtents {
     private static func map(_ path: String, _ format: ImageFormat, _ program: String) -> [Extent]? {
         var extents: [Extent] = []
         var end: UInt64 = 0
-        let isDone = run(program, "map", path, format) { line in
+        let isDone = ask(program, "map", path, format) { line in
             // One object a line, within one array.
             let text = line.drop { $0 == UInt8(ascii: "[") }
             guard let last = text.lastIndex(of: UInt8(ascii: "}")) else { return text.first == UInt8(ascii: "]") }
@@ -92,7 +93,7 @@ final class PlainExtents {
     }
 
     /// Gives each line that it prints to `take`, which says whether to go on. Whether it has told all, and all went well.
-    private static func run(
+    private static func ask(
         _ program: String, _ command: String, _ path: String, _ format: ImageFormat, _ take: (ArraySlice<UInt8>) -> Bool
     ) -> Bool {
         let child = ChildProcess(

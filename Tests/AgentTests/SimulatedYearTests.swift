@@ -4,7 +4,7 @@ import Foundation
 import Retention
 import Testing
 
-/// A year of the agent in a minute or three: the real engine and catalog, stores in memory, a clock that jumps. Stores go away for hours, single
+/// A year of the agent in half a minute: the real engine and catalog, stores in memory, a clock that jumps. Stores go away for hours, single
 /// requests fail, the process is killed between runs and in the middle of them, and each day is looked at from outside.
 @Suite("A simulated year", .timeLimit(.minutes(5)))
 struct SimulatedYearTests {
