@@ -24,12 +24,15 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
         let slot: Int
         let offset: UInt64
         let part: UnsafeMutableRawBufferPointer
-        /// Where the same bytes are said to lie in the image's file.
+        /// Where the same bytes are said to lie in the image's file, and how often both were compared.
         let place: UInt64?
+        let comparisons: Int
     }
 
     /// One in so many parts that are read from the file is asked of the server, too, beginning with the first.
     private static var checkInterval: Int { 16 }
+    /// So often both may differ: where no lock keeps others out, somebody may write between the two looks.
+    private static var comparisonLimit: Int { 100 }
 
     private let name: String
     private let byteCount: UInt64
@@ -256,13 +259,15 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
     }
 
     private mutating func read(
-        _ offset: UInt64, into part: UnsafeMutableRawBufferPointer, slot: Int, place: UInt64? = nil
+        _ offset: UInt64, into part: UnsafeMutableRawBufferPointer, slot: Int, place: UInt64? = nil,
+        comparisons: Int = 0
     ) throws {
         do {
             let cookie = try connections[nextConnection].startRead(at: offset, into: part)
             requests.append(
                 Request(
-                    connection: nextConnection, cookie: cookie, slot: slot, offset: offset, part: part, place: place))
+                    connection: nextConnection, cookie: cookie, slot: slot, offset: offset, part: part, place: place,
+                    comparisons: comparisons))
         } catch {
             throw failure(at: offset, error)
         }
@@ -330,23 +335,30 @@ struct NBDStream<Sink: FrameSink>: ~Copyable {
             throw self.failure(at: requests[index].offset, failure)
         }
         let request = requests.remove(at: index)
-        try check(request)
+        guard try agrees(request) else { return }
         guard case .frame(let buffer, let count, let missing) = window[request.slot - firstSlot] else {
             preconditionFailure("internal error: data for a hole")
         }
         window[request.slot - firstSlot] = .frame(buffer, count: count, missing: missing - 1)
     }
 
-    /// What the server gave is what lies in the file.
-    private func check(_ request: Request) throws {
-        guard let plain, let place = request.place else { return }
+    /// Whether what the server gave is what lies in the file. Where it is not, both are looked at again; a place that is wrong stays
+    /// wrong, and ends the pass.
+    private mutating func agrees(_ request: Request) throws -> Bool {
+        guard let plain, let place = request.place else { return true }
         let same = UnsafeMutableRawBufferPointer.allocate(byteCount: request.part.count, alignment: 4096)
         defer { same.deallocate() }
         guard plain.read(at: place, into: same), memcmp(same.baseAddress!, request.part.baseAddress!, same.count) != 0
-        else { return }
-        throw EngineError(
-            .source, "\"\(name)\" cannot be read at \(request.offset): its file has other bytes there than QEMU reads",
-            hint: "does something write it meanwhile? qemu-img check looks at it")
+        else { return true }
+        guard request.comparisons + 1 < Self.comparisonLimit else {
+            throw EngineError(
+                .source,
+                "\"\(name)\" cannot be read at \(request.offset): its file has other bytes there than QEMU reads",
+                hint: "does something write it meanwhile? qemu-img check looks at it")
+        }
+        try read(
+            request.offset, into: request.part, slot: request.slot, place: place, comparisons: request.comparisons + 1)
+        return false
     }
 
     // MARK: Errors

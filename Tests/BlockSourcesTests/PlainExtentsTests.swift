@@ -158,6 +158,33 @@ struct PlainExtentsTests {
         #expect(sink.bytes == image.bytes)
     }
 
+    @Test func `who writes without QEMU's lock does not end a backup, as little as that of a raw image`() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path + "/a.qcow2"
+        try shell("qemu-img create -q -f qcow2 \(path) 64M && qemu-io -f qcow2 -c 'write -q -P 7 0 64M' \(path)")
+        let place = try #require(try extents(path, .qcow2)?.run(at: 0)).place
+        // Thousands of small writes all over the disk's bytes, past the format.
+        let script = """
+            import os, random, sys, time
+            f = os.open(sys.argv[1], os.O_WRONLY); start = int(sys.argv[2])
+            print("ready", flush=True)
+            end = time.monotonic() + 0.4
+            while time.monotonic() < end:
+                os.pwrite(f, random.randbytes(512), start + 512 * random.randrange(1 << 17)); time.sleep(0.00005)
+            """
+        for _ in 0..<8 {
+            // It begins when the map is known: before, that the file has changed would be seen.
+            var writer: LineProcess?
+            let sink = CountingSink()
+            try BlockSource.open(path, format: .qcow2).stream(to: sink) { _, _ in
+                guard writer == nil else { return }
+                writer = try LineProcess(["/usr/bin/python3", "-c", script, path, "\(place)"])
+                #expect(try writer?.greeting(seconds: 10) == "ready")
+            }
+            #expect(sink.byteCount == 64 << 20)
+        }
+    }
+
     @Test func `an image that is written while it is looked at is read by the server alone`() throws {
         let folder = try TemporaryFolder()
         let path = folder.path + "/a.qcow2"
